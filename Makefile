@@ -1,0 +1,113 @@
+# Vireo: make [MODE=rel|dbg|asan|tsan|cov] [CC=gcc|clang] [V=1]
+#
+#   make run      build, and boot a Linux guest to a shell on this terminal
+#   make check    build and run the tests
+#   make bench    compare with QEMU TCG and native execution
+#   make help     everything else
+MODE ?= rel
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(MODE),rel)
+B := build
+else
+B := build/$(MODE)
+endif
+O := $B/obj
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wwrite-strings -Wpointer-arith \
+	-Wstrict-prototypes -Wmissing-prototypes -Wimplicit-fallthrough -Wformat=2
+CFLAGS := -std=gnu17 -D_GNU_SOURCE -g -fno-strict-aliasing -fno-common -fwrapv -fPIE -pthread \
+	  -Isrc -MMD -MP $(WARN) $($(MODE)_CFLAGS)
+LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now $($(MODE)_CFLAGS)
+
+rel_CFLAGS  := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+dbg_CFLAGS  := -Og
+asan_CFLAGS := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+tsan_CFLAGS := -O1 -fsanitize=thread
+cov_CFLAGS  := -O0 --coverage
+
+LIBS_vireo     := -ljansson
+LIBS_vireo-vm  := -luring -ljansson -lz
+LIBS_vireo-net := -lslirp
+LIBS_unit      := -luring -ljansson -lslirp -lz -lZydis
+
+SRCS := $(filter-out %_test.c %/test_main.c src/cmd/% src/guest/%,\
+	  $(wildcard src/*/*.c src/*/*/*.c src/*/*/*.S))
+OBJS := $(patsubst src/%,$O/%.o,$(SRCS))
+CMDS := $(patsubst src/cmd/%.c,%,$(wildcard src/cmd/vireo*.c))
+PROGS := $(addprefix $B/,$(CMDS))
+TSTS := $(wildcard src/*/*_test.c src/*/*/*_test.c) src/base/test_main.c
+HDRS := $(wildcard src/*/*.h src/*/*/*.h)
+
+Q := $(if $(V),,@)
+say = @printf '  %-6s %s\n' '$1' '$(patsubst $B/%,%,$@)'
+
+all: deps
+	$(Q)$(MAKE) --no-print-directory progs
+
+progs: $(PROGS)
+
+# The engine may not touch vector registers: they hold the guest's (cpu/soft/vcpu.h).
+$O/cpu/soft/%.c.o: CFLAGS += -mgeneral-regs-only -fno-stack-protector
+$O/cpu/soft/%_test.c.o: CFLAGS := $(filter-out -mgeneral-regs-only,$(CFLAGS))
+
+# One archive of everything but main(): each program links what it uses.
+$O/libvireo.a: $(OBJS)
+	$(call say,AR)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(PROGS): $B/%: $O/cmd/%.c.o $O/libvireo.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $O/libvireo.a $(LIBS_$*)
+
+$B/unit: $(patsubst src/%,$O/%.o,$(TSTS)) $O/libvireo.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_unit)
+
+$O/%.c.o: src/%.c
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+
+$O/%.S.o: src/%.S
+	$(call say,AS)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+
+deps:
+	$(Q)tools/deps build
+
+check: deps
+	$(Q)tools/deps check
+	$(Q)$(MAKE) --no-print-directory progs $B/unit
+	$(Q)tests/run
+
+# Under a minute: what every commit must pass.
+check-quick: progs $B/unit check-layers check-headers
+	$(Q)$B/unit
+
+check-layers:
+	$(Q)tools/check-layers
+
+check-headers: $(HDRS:src/%.h=$O/%.h.ok)	# every header compiles alone
+$O/%.h.ok: src/%.h
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -Wno-unused -fsyntax-only -x c $< && touch $@
+
+run: all
+	$(Q)$B/vireo run
+
+asan tsan:
+	$(Q)$(MAKE) MODE=$@ check-quick
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+	@echo "targets: all run check check-quick bench asan tsan lint fuzz clean"
+
+clean:
+	rm -rf build
+
+.PHONY: all progs deps check check-quick check-layers check-headers run asan tsan help clean
+.SECONDARY:
+-include $(OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * blk.h - block requests, and the format drivers that serve them
+ *
+ * A struct blk is one node: a host file at the bottom, formats stacked above.
+ * All calls and completions happen on one event loop's thread (the one given at
+ * open), with whatever lock the owner of that loop uses; a driver never blocks
+ * in submit().
+ */
+#ifndef BLK_BLK_H
+#define BLK_BLK_H
+
+#include "base/compiler.h"
+#include "base/err.h"
+#include "base/types.h"
+
+#include <sys/uio.h>
+
+struct blk;
+struct loop;
+
+enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
+
+/*
+ * One request. Owned by the submitter, untouchable by it from blk_submit()
+ * until done() runs, exactly once. done() may run inside blk_submit().
+ */
+struct blk_req {
+	enum blk_op op;
+	u64 offset; /* bytes */
+	u64 len;    /* bytes; equals the iov total for READ and WRITE */
+	const struct iovec *iov;
+	int nr_iov;
+	int error; /* out: 0 or positive errno; no short transfers */
+	void (*done)(struct blk_req *r);
+	void *priv[4]; /* the driver's while in flight */
+};
+
+struct blk_info {
+	u64 size;	/* bytes the guest sees */
+	u32 block_size; /* smallest unit of access, bytes */
+	bool read_only, discard;
+};
+
+/*
+ * Open the raw file behind @fd (takes it over) as a node. The file's size is the
+ * node's size, rounded down to 512.
+ */
+struct blk *blk_open_file(struct loop *l, int fd, bool read_only, struct err *e) MUST_CHECK;
+
+/* A node above @base that keeps all writes in anonymous temporary storage. */
+struct blk *blk_open_snapshot(struct blk *base, struct err *e) MUST_CHECK;
+
+void blk_close(struct blk *b); /* nothing may be in flight; closes the nodes below */
+void blk_submit(struct blk *b, struct blk_req *r);
+void blk_get_info(const struct blk *b, struct blk_info *ret);
+
+#endif

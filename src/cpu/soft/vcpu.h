@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vcpu.h - one software vCPU: private to cpu/soft
+ *
+ * All of cpu/soft is compiled with -mgeneral-regs-only: while fp_live is set the
+ * guest's x87/SSE/AVX registers ARE the host's, so no C code that may touch
+ * vector registers (libc included: memcpy, printf, pthread) runs before
+ * fp_park(). The io_*() wrappers below park by themselves.
+ *
+ * Step results. Functions that can raise an exception return int: X_OK, or
+ * X_FAULT with v->exc filled and no architectural change made by the failing
+ * instruction (TRY() propagates). The run loop delivers it.
+ */
+#ifndef CPU_SOFT_VCPU_H
+#define CPU_SOFT_VCPU_H
+
+#include "base/bits.h"
+#include "base/compiler.h"
+#include "base/types.h"
+#include "cpu/cpu.h"
+#include "cpu/x86_state.h"
+#include "mem/mem.h"
+
+enum { X_OK = 0, X_FAULT = 1 };
+
+/* An exception raised and not yet delivered. */
+struct x86_exc {
+	u8 vector;
+	bool has_error;
+	u32 error;
+	u64 addr; /* #PF: goes to CR2 on delivery */
+	u64 dr6;  /* #DB: bits to set in DR6 on delivery */
+};
+
+/* exit_req bits: why the vCPU must leave translated code at the next poll. */
+#define REQ_IRQ	  BIT(0) /* the interrupt controller has something */
+#define REQ_NMI	  BIT(1)
+#define REQ_INIT  BIT(2)
+#define REQ_SIPI  BIT(3)
+#define REQ_KICK  BIT(4)
+#define REQ_CODE  BIT(5) /* code pages were written by another thread: see code.h */
+#define REQ_SHADOW BIT(6) /* an interrupt shadow ends: look at pending events again */
+
+struct vcpu {
+	struct x86_state s; /* must be first: translated code addresses s.gpr from rsp */
+
+	_Atomic u32 exit_req; /* REQ_*, set by any thread, polled by translated code */
+	bool irq_waiting;     /* REQ_IRQ seen while IF=0: look again when IF is set */
+	bool fp_live;	      /* the guest's FP registers are in the host's */
+	u8 cpl;
+	u8 sipi_vector;
+
+	struct x86_exc exc; /* valid after X_FAULT */
+	u64 next_rip;	    /* during one interpreted instruction; branches change it */
+	bool in_rep;	    /* a REP instruction stopped between iterations: rip stays */
+
+	unsigned index;
+	struct cpu_vm *vm;
+	struct mem *mem;
+	struct cpu_io io;
+	struct cpu_config cfg;
+	struct mmu *mmu;     /* mmu.c: tagged translation cache */
+	struct jit *jit;     /* translator's per-vCPU state; NULL = interpreter only */
+	struct vec_stub *vec; /* vec.c: native stubs for vector instructions */
+	u64 insns;	     /* interpreted instructions */
+	char error[160];
+};
+
+static inline bool is_long64(const struct vcpu *v) /* 64-bit code segment active */
+{
+	return (v->s.efer & EFER_LMA) && (v->s.seg[SEG_CS].attr & SA_L);
+}
+
+static inline bool is_long(const struct vcpu *v) /* IA-32e mode, compatibility included */
+{
+	return v->s.efer & EFER_LMA;
+}
+
+static inline bool is_protected(const struct vcpu *v)
+{
+	return v->s.cr0 & CR0_PE;
+}
+
+static inline bool is_vm86(const struct vcpu *v)
+{
+	return v->s.rflags & FL_VM;
+}
+
+static inline bool is_real(const struct vcpu *v)
+{
+	return !(v->s.cr0 & CR0_PE);
+}
+
+static inline bool is_canonical(u64 la) /* 48-bit; LA57 is not offered */
+{
+	return (u64)((i64)(la << 16) >> 16) == la;
+}
+
+/* -- raising exceptions (excp.c) --------------------------------------------- */
+
+int raise_ex(struct vcpu *v, u8 vector);		     /* no error code; returns X_FAULT */
+int raise_err(struct vcpu *v, u8 vector, u32 error);	     /* with error code */
+int raise_pf(struct vcpu *v, u64 la, u32 error);
+int raise_db(struct vcpu *v, u64 dr6_bits);
+
+/*
+ * Deliver v->exc, or an external/software interrupt, through the IDT or IVT:
+ * pushes the frame, handles faults during delivery (contributory, double), and
+ * returns X_OK, or X_SHUTDOWN on a triple fault. [SDM 3A 6]
+ */
+#define X_SHUTDOWN 2
+int deliver_exception(struct vcpu *v);
+int deliver_interrupt(struct vcpu *v, u8 vector);	     /* external (or NMI: vector 2) */
+/* INT n / INT3 / INTO / INT1 from the instruction stream: checks gate DPL, returns X_FAULT to
+ * have the raised fault delivered as usual. next_rip is the saved RIP. */
+int software_interrupt(struct vcpu *v, u8 vector);
+
+/* -- the interpreter (interp.c) ------------------------------------------------ */
+
+/*
+ * Execute exactly one instruction (or one bounded chunk of a REP) at s.rip.
+ * Return: X_OK with s.rip advanced, X_FAULT, or X_SHUTDOWN.
+ * Single-step and data-breakpoint #DB traps are raised here, after the instruction.
+ */
+int interp_step(struct vcpu *v);
+
+/* -- guest FP state (xstate.c) -------------------------------------------------- */
+
+void fp_park(struct vcpu *v);	/* live registers -> s.xsave; restores host MXCSR/FCW defaults */
+void fp_unpark(struct vcpu *v); /* s.xsave -> live registers */
+
+/* -- the outside world (io.c): parks FP, then calls v->io ------------------------- */
+
+u64 io_in(struct vcpu *v, u16 port, unsigned size);
+void io_out(struct vcpu *v, u16 port, unsigned size, u64 val);
+u64 io_load(struct vcpu *v, gpa_t gpa, unsigned size);
+void io_store(struct vcpu *v, gpa_t gpa, unsigned size, u64 val);
+int io_ack_irq(struct vcpu *v);
+bool io_has_irq(struct vcpu *v);
+bool io_apic_rdmsr(struct vcpu *v, u32 msr, u64 *ret);
+bool io_apic_wrmsr(struct vcpu *v, u32 msr, u64 val);
+u8 io_get_cr8(struct vcpu *v);
+void io_set_cr8(struct vcpu *v, u8 val);
+
+/* Copies without touching vector registers. */
+static inline void copy_bytes(void *dst, const void *src, size_t len)
+{
+	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(len) : : "memory");
+}
+
+static inline void zero_bytes(void *dst, size_t len)
+{
+	__asm__ volatile("rep stosb" : "+D"(dst), "+c"(len) : "a"(0) : "memory");
+}
+
+#endif

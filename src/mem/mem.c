@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+/* mem.c - guest RAM and its placement; see mem.h */
+#include "mem/mem.h"
+
+#include "base/bits.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ALIAS_SHIFT 41			  /* the translation table ignores address bits 63:41 */
+#define ALIAS_SPAN  (1ull << ALIAS_SHIFT)
+#define USER_END    ((1ull << 47) - 4096) /* end of the user half of the host address space */
+#define PLACE_STEP  (64ull << 30)
+#define NR_WINDOWS  64
+
+struct mem {
+	u8 *base;
+	u64 low, high;	/* RAM bytes below and above the hole */
+	u64 span;	/* bytes of guest-physical space covered, hole included */
+	u64 offset;	/* base modulo ALIAS_SPAN */
+	int fd;
+	u8 *code_map;
+	void (*code_fn)(void *ctx, gpa_t gpa, u64 len);
+	void *code_ctx;
+};
+
+static void release_windows(u64 offset, u64 span, unsigned n)
+{
+	for (unsigned k = 0; k < n; k++) {
+		u64 at = ((u64)k << ALIAS_SHIFT) + offset;
+
+		if (at + span <= USER_END)
+			munmap((void *)at, span);
+	}
+}
+
+/* Reserve all windows at @offset; true if every one was free. */
+static bool reserve_windows(u64 offset, u64 span)
+{
+	for (unsigned k = 0; k < NR_WINDOWS; k++) {
+		u64 at = ((u64)k << ALIAS_SHIFT) + offset;
+		void *p;
+
+		if (at + span > USER_END)
+			continue;
+		p = mmap((void *)at, span, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		if (p == (void *)at)
+			continue;
+		if (p != MAP_FAILED)
+			munmap(p, span);
+		release_windows(offset, span, k);
+		return false;
+	}
+	return true;
+}
+
+static int place(struct mem *m, struct err *e)
+{
+	u64 offset;
+
+	for (offset = PLACE_STEP; offset + m->span < ALIAS_SPAN; offset += PLACE_STEP)
+		if (reserve_windows(offset, m->span))
+			break;
+	if (offset + m->span >= ALIAS_SPAN)
+		return err_set(e, ENOMEM, "memory: no free address range for %llu MiB of guest RAM",
+			       (unsigned long long)(m->span >> 20));
+	m->offset = offset;
+	m->base = (u8 *)((7ull << ALIAS_SHIFT) + offset);
+	return 0;
+}
+
+static int map_part(struct mem *m, gpa_t gpa, u64 len, u64 file_off, struct err *e)
+{
+	void *p;
+
+	if (!len)
+		return 0;
+	p = mmap(m->base + gpa, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+		 m->fd, (off_t)file_off);
+	if (p == MAP_FAILED)
+		return err_set(e, errno, "memory: cannot map %llu MiB: %s",
+			       (unsigned long long)(len >> 20), strerror(errno));
+	madvise(p, len, MADV_HUGEPAGE);
+	return 0;
+}
+
+static int map_ram(struct mem *m, struct err *e)
+{
+	m->fd = memfd_create("guest-ram", MFD_CLOEXEC);
+	if (m->fd < 0)
+		return err_set(e, errno, "memory: memfd_create: %s", strerror(errno));
+	if (ftruncate(m->fd, (off_t)(m->low + m->high)) < 0)
+		return err_set(e, errno, "memory: cannot size guest RAM: %s", strerror(errno));
+	TRY(map_part(m, 0, m->low, 0, e));
+	return map_part(m, MEM_HIGH_BASE, m->high, m->low, e);
+}
+
+struct mem *mem_new(u64 size, struct err *e)
+{
+	struct mem *m = calloc(1, sizeof *m);
+
+	if (!m) {
+		err_set(e, ENOMEM, "memory: out of host memory");
+		return NULL;
+	}
+	m->fd = -1;
+	m->low = size < MEM_LOW_MAX ? size : MEM_LOW_MAX;
+	m->high = size - m->low;
+	m->span = m->high ? MEM_HIGH_BASE + m->high : m->low;
+	if (place(m, e) < 0 || map_ram(m, e) < 0)
+		goto fail;
+	m->code_map = mmap(NULL, mem_nr_frames(m), PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (m->code_map == MAP_FAILED) {
+		m->code_map = NULL;
+		err_set(e, ENOMEM, "memory: out of host memory");
+		goto fail;
+	}
+	return m;
+fail:
+	mem_free(m);
+	return NULL;
+}
+
+void mem_free(struct mem *m)
+{
+	if (!m)
+		return;
+	if (m->code_map)
+		munmap(m->code_map, mem_nr_frames(m));
+	if (m->base)
+		release_windows(m->offset, m->span, NR_WINDOWS);
+	if (m->fd >= 0)
+		close(m->fd);
+	free(m);
+}
+
+u64 mem_size(const struct mem *m)
+{
+	return m->low + m->high;
+}
+
+u64 mem_low_size(const struct mem *m)
+{
+	return m->low;
+}
+
+u64 mem_high_size(const struct mem *m)
+{
+	return m->high;
+}
+
+int mem_fd(const struct mem *m)
+{
+	return m->fd;
+}
+
+u8 *mem_base(const struct mem *m)
+{
+	return m->base;
+}
+
+u8 *mem_code_map(const struct mem *m)
+{
+	return m->code_map;
+}
+
+u64 mem_nr_frames(const struct mem *m)
+{
+	return m->span / MEM_PAGE;
+}
+
+u8 *mem_ptr(const struct mem *m, gpa_t gpa, u64 len)
+{
+	if (range_ok(gpa, len, m->low))
+		return m->base + gpa;
+	if (gpa >= MEM_HIGH_BASE && range_ok(gpa - MEM_HIGH_BASE, len, m->high))
+		return m->base + gpa;
+	return NULL;
+}
+
+bool mem_read(const struct mem *m, gpa_t gpa, void *dst, size_t len)
+{
+	const u8 *p = mem_ptr(m, gpa, len);
+
+	if (!p)
+		return false;
+	memcpy(dst, p, len);
+	return true;
+}
+
+bool mem_write(struct mem *m, gpa_t gpa, const void *src, size_t len)
+{
+	u8 *p = mem_ptr(m, gpa, len);
+
+	if (!p)
+		return false;
+	memcpy(p, src, len);
+	mem_wrote(m, gpa, len);
+	return true;
+}
+
+void mem_wrote(struct mem *m, gpa_t gpa, u64 len)
+{
+	if (!len || !m->code_fn)
+		return;
+	for (u64 f = gpa / MEM_PAGE; f <= (gpa + len - 1) / MEM_PAGE; f++) {
+		if (!m->code_map[f])
+			continue;
+		m->code_fn(m->code_ctx, gpa, len);
+		return;
+	}
+}
+
+void mem_set_code_hook(struct mem *m, void (*fn)(void *ctx, gpa_t gpa, u64 len), void *ctx)
+{
+	m->code_fn = fn;
+	m->code_ctx = ctx;
+}

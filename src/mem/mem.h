@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * mem.h - guest-physical memory
+ *
+ * RAM is one memfd mapped so that host address = mem_base() + guest-physical
+ * address for every RAM byte. It occupies [0, low) and [4 GiB, 4 GiB + rest)
+ * where low = min(size, 3 GiB); the hole between is PROT_NONE. Only this module
+ * and the CPU engines turn a guest address into a pointer.
+ *
+ * The mapping is placed for the software engine's translation table: its offset
+ * range modulo 2 TiB is unique in the process, and the other alias windows
+ * (base + k * 2 TiB, all k that stay in the user half) are PROT_NONE
+ * reservations. See docs/decisions/ and cpu/soft/tlb.h.
+ *
+ * Code pages. The software engine marks 4 KiB frames that hold translated code.
+ * Every writer outside the engine goes through mem_write() or, for bulk data
+ * placed by the kernel (preadv into mem_ptr()), calls mem_wrote() afterwards and
+ * before the guest can learn of the data; both report marked frames to the
+ * engine's hook.
+ */
+#ifndef MEM_MEM_H
+#define MEM_MEM_H
+
+#include "base/compiler.h"
+#include "base/err.h"
+#include "base/types.h"
+
+#define MEM_PAGE	4096ull
+#define MEM_LOW_MAX	(3ull << 30) /* RAM below 4 GiB ends here at the latest */
+#define MEM_HIGH_BASE	(4ull << 30)
+
+struct mem;
+
+/* size: bytes, multiple of 4 KiB. Fails with one sentence (too large, no address space). */
+struct mem *mem_new(u64 size, struct err *e) MUST_CHECK;
+void mem_free(struct mem *m);
+
+u64 mem_size(const struct mem *m);	/* RAM bytes */
+u64 mem_low_size(const struct mem *m);	/* bytes below the hole */
+u64 mem_high_size(const struct mem *m); /* bytes from 4 GiB up */
+int mem_fd(const struct mem *m);	/* the memfd: low part first, then high */
+
+/*
+ * mem_read() / mem_write() - copy between guest RAM and a host buffer
+ * @gpa:	guest-physical start, any alignment
+ * @len:	bytes; the whole range must be RAM
+ *
+ * Copies, so what was checked is what is used: the guest cannot change it in
+ * between. Return: true, or false with nothing copied if any byte is not RAM.
+ * Context: any thread.
+ */
+bool mem_read(const struct mem *m, gpa_t gpa, void *dst, size_t len) MUST_CHECK;
+bool mem_write(struct mem *m, gpa_t gpa, const void *src, size_t len) MUST_CHECK;
+
+/* Host pointer to [gpa, gpa+len), or NULL unless every byte is RAM. */
+u8 *mem_ptr(const struct mem *m, gpa_t gpa, u64 len) MUST_CHECK;
+
+/* Bulk data was put into [gpa, gpa+len) behind mem_write()'s back. */
+void mem_wrote(struct mem *m, gpa_t gpa, u64 len);
+
+/* -- for the CPU engines ---------------------------------------------------- */
+
+u8 *mem_base(const struct mem *m);
+
+/* One byte per 4 KiB frame of guest-physical space [0, high end): non-zero = holds code. */
+u8 *mem_code_map(const struct mem *m);
+u64 mem_nr_frames(const struct mem *m); /* length of the code map */
+
+/* Called (any thread) after a frame with a non-zero code byte was written. */
+void mem_set_code_hook(struct mem *m, void (*fn)(void *ctx, gpa_t gpa, u64 len), void *ctx);
+
+#endif
