@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * codebuf.c - memory for generated code: see codebuf.h
+ */
+#include "cpu/soft/codebuf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010u /* Linux 6.3 */
+#endif
+
+static int open_memfd(void)
+{
+	int fd = memfd_create("vireo-code", MFD_CLOEXEC | MFD_EXEC);
+
+	if (fd < 0 && errno == EINVAL) /* older than MFD_EXEC: executable by default */
+		fd = memfd_create("vireo-code", MFD_CLOEXEC);
+	return fd;
+}
+
+static int open_shm(void)
+{
+	char name[] = "/dev/shm/vireo-code-XXXXXX";
+	int fd = mkostemp(name, O_CLOEXEC);
+
+	if (fd >= 0)
+		unlink(name);
+	return fd;
+}
+
+/* Map @fd twice; false if the system refuses. Closes fd. */
+static bool map_twice(struct codebuf *ret, int fd, size_t size)
+{
+	void *rw, *rx;
+
+	if (fd < 0)
+		return false;
+	if (ftruncate(fd, (off_t)size) < 0) {
+		close(fd);
+		return false;
+	}
+	rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	close(fd);
+	if (rw != MAP_FAILED && rx != MAP_FAILED) {
+		*ret = (struct codebuf){ .rw = rw, .rx = rx, .size = size };
+		return true;
+	}
+	if (rw != MAP_FAILED)
+		munmap(rw, size);
+	if (rx != MAP_FAILED)
+		munmap(rx, size);
+	return false;
+}
+
+static bool map_single(struct codebuf *ret, size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return false;
+	*ret = (struct codebuf){ .rw = p, .rx = p, .size = size, .single_mapping = true };
+	return true;
+}
+
+int codebuf_new(struct codebuf *ret, size_t size, struct err *e)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	size = (size + page - 1) & ~(page - 1);
+	if (map_twice(ret, open_memfd(), size) || map_twice(ret, open_shm(), size) ||
+	    map_single(ret, size))
+		return 0;
+	return err_set(e, errno, "code buffer: cannot get %zu KiB of executable memory: %s",
+		       size >> 10, strerror(errno));
+}
+
+void codebuf_free(struct codebuf *b)
+{
+	if (!b->rw)
+		return;
+	munmap(b->rw, b->size);
+	if (b->rx != b->rw)
+		munmap(b->rx, b->size);
+	*b = (struct codebuf){ 0 };
+}

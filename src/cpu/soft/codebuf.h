@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * codebuf.h - memory for generated code, mapped twice: written through rw, run
+ * through rx; no mapping is both writable and executable
+ *
+ * Where the system allows neither memfd nor a file that may be mapped
+ * executable, one anonymous mapping serves both (rw == rx, single_mapping set).
+ */
+#ifndef CPU_SOFT_CODEBUF_H
+#define CPU_SOFT_CODEBUF_H
+
+#include "base/compiler.h"
+#include "base/err.h"
+#include "base/types.h"
+
+struct codebuf {
+	u8 *rw, *rx; /* the same bytes */
+	size_t size; /* bytes, a multiple of the page size */
+	bool single_mapping; /* for statistics: W and X in one mapping */
+};
+
+/* @size is rounded up to pages. 0, or -errno with *e set and *ret untouched. */
+int codebuf_new(struct codebuf *ret, size_t size, struct err *e) MUST_CHECK;
+void codebuf_free(struct codebuf *b); /* of a zeroed one: nothing */
+
+/* The executable address of a byte written at @p (inside rw). */
+static inline const u8 *codebuf_rx(const struct codebuf *b, const u8 *p)
+{
+	return b->rx + (p - b->rw);
+}
+
+#endif
