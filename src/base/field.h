@@ -37,6 +37,16 @@ struct field {
 		__VA_ARGS__                                                                        \
 	}
 
+/* A saved array of u16, u32 or u64 (u8 arrays: FIELD). Check its values in loaded(). */
+#define FIELD_ARRAY(S, m)                                                                          \
+	{                                                                                          \
+		.name = #m, .offset = offsetof(S, m), .size = sizeof((S *)0)->m,                   \
+		.align = _Alignof(__typeof__(((S *)0)->m)),                                        \
+		.type = _Generic(&((S *)0)->m, u16(*)[array_len(((S *)0)->m)]: FIELD_BYTES,        \
+				 u32(*)[array_len(((S *)0)->m)]: FIELD_BYTES,                      \
+				 u64(*)[array_len(((S *)0)->m)]: FIELD_BYTES)                      \
+	}
+
 /* A member deliberately not saved (wiring, locks, caches): says so, in code. */
 #define FIELD_NOT_SAVED(S, m)                                                                      \
 	{                                                                                          \

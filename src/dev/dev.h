@@ -58,6 +58,7 @@ struct dev_region {
 	u64 size;   /* bytes */
 	u8 acc_min; /* smallest and largest access passed to read/write, bytes; */
 	u8 acc_max; /* wider ones are split, narrower ones read as all ones     */
+	bool overlay; /* may lie inside another device's region, and wins there (0xcf9 in 0xcf8) */
 };
 
 struct dev_class {
