@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * virtio.h - virtio devices and their two transports
+ *
+ * Follows Virtual I/O Device 1.2 as [virtio]; modern (VIRTIO_F_VERSION_1) only. A
+ * device model is a struct whose first member is a struct virtio and one const
+ * struct virtio_class; it works on virtqueues (vq.h) and knows no transport. A
+ * transport (PCI or MMIO) is a struct dev that owns the device behind it: freeing,
+ * resetting, pausing and resuming the transport does the same to the device.
+ *
+ * Context: board lock held for everything here; queue notifications run inline.
+ */
+#ifndef DEV_VIRTIO_VIRTIO_H
+#define DEV_VIRTIO_VIRTIO_H
+
+#include "dev/dev.h"
+#include "dev/virtio/vq.h"
+
+#define VIRTIO_MAX_QUEUES 16
+#define VIRTIO_CONFIG_MAX 256
+
+struct blk;
+struct chr;
+struct net_port;
+struct pci_host;
+struct vsock_backend;
+struct virtio;
+struct virtio_class;
+
+/* -- construction, for the board ------------------------------------------------------ */
+
+/*
+ * A virtio device in slot @slot of @h. @cfg is the class's config struct below; what
+ * it points to must outlive the device. env: msi, mem, clock.
+ */
+struct dev *virtio_pci_new(const struct virtio_class *c, const void *cfg, struct pci_host *h,
+			   unsigned slot, const char *id, const struct dev_env *env,
+			   struct err *e) MUST_CHECK;
+
+/* The same behind the MMIO transport. The caller maps region 0 (VIRTIO_MMIO_SIZE bytes). */
+#define VIRTIO_MMIO_SIZE 0x200
+struct dev *virtio_mmio_new(const struct virtio_class *c, const void *cfg, const char *id,
+			    const struct dev_env *env, struct err *e) MUST_CHECK;
+
+/* The device model behind a transport (its state is saved beside the transport's). */
+struct dev *virtio_behind(struct dev *transport);
+
+extern const struct virtio_class virtio_blk_class, virtio_net_class, virtio_console_class,
+	virtio_rng_class, virtio_vsock_class, virtio_9p_class;
+
+struct virtio_blk_cfg {
+	struct blk *blk;
+	const char *serial; /* at most 20 bytes are used; may be NULL */
+	bool read_only;	    /* also if the node is */
+};
+
+struct virtio_net_cfg {
+	struct net_port *port; /* may be NULL: link down */
+	u8 mac[6];
+	u16 mtu; /* 0 = not announced */
+};
+
+#define VIRTIO_CONSOLE_MAX_PORTS 7
+
+struct virtio_console_cfg {
+	unsigned nr_ports; /* 1.. VIRTIO_CONSOLE_MAX_PORTS */
+	struct {
+		const char *name; /* "/dev/virtio-ports/NAME"; may be NULL */
+		struct chr *chr;
+		bool console; /* hvcN; port 0 should be */
+	} port[VIRTIO_CONSOLE_MAX_PORTS];
+	u16 cols, rows; /* 0 = unknown */
+};
+
+/* @d is the transport. */
+void virtio_console_resize(struct dev *d, u16 cols, u16 rows);
+
+struct virtio_rng_cfg {
+	size_t (*fill)(void *ctx, void *buf, size_t len); /* never blocks; returns bytes */
+	void *ctx;
+};
+
+struct virtio_vsock_cfg {
+	u64 guest_cid; /* 3 or more */
+	struct vsock_backend *backend; /* vsock.h */
+};
+
+struct virtio_9p_cfg {
+	int dir_fd; /* open directory to share; borrowed */
+	const char *tag;
+	bool read_only;
+};
+
+/* -- for device models ------------------------------------------------------------------ */
+
+#define VIRTIO_F_INDIRECT_DESC (1ull << 28)
+#define VIRTIO_F_EVENT_IDX     (1ull << 29)
+#define VIRTIO_F_VERSION_1     (1ull << 32)
+#define VIRTIO_F_RING_PACKED   (1ull << 34)
+
+enum virtio_status { /* [virtio 2.1] */
+	VIRTIO_ACKNOWLEDGE = 1,
+	VIRTIO_DRIVER = 2,
+	VIRTIO_DRIVER_OK = 4,
+	VIRTIO_FEATURES_OK = 8,
+	VIRTIO_NEEDS_RESET = 64,
+	VIRTIO_FAILED = 128,
+};
+
+struct virtio_class {
+	/*
+	 * Name, state and life cycle of the device. init sets nr_queues, the queues'
+	 * max_size, offered (device bits only) and config. reset returns the device's
+	 * own registers to their first values; the queues are reset already.
+	 */
+	struct dev_class dev;
+	u16 id;	       /* [virtio 5] device type */
+	u32 pci_class; /* 24-bit PCI class code */
+	void (*notify)(struct virtio *v, struct virtq *q); /* buffers may be available */
+	/* Optional. */
+	void (*config_write)(struct virtio *v, unsigned off, unsigned size, u32 val);
+	void (*driver_ok)(struct virtio *v); /* features and queues are final */
+};
+
+struct virtio_transport {
+	void (*queue_irq)(struct virtio *v, unsigned n);
+	void (*config_irq)(struct virtio *v);
+};
+
+struct virtio {
+	struct dev dev;
+	const struct virtio_transport *tp;
+	struct dev *tp_dev;
+	u64 offered, features; /* offered is set by init, completed by the transport */
+	u8 status;
+	u8 nr_queues;
+	u16 config_len;
+	u32 config_gen;
+	u32 inflight;	/* requests the device waits for, see virtio_get() */
+	bool resetting; /* reset asked for, waits for inflight to reach 0 */
+	u8 config[VIRTIO_CONFIG_MAX];
+	struct virtq q[VIRTIO_MAX_QUEUES];
+};
+
+/* clang-format off */
+#define VIRTIO_FIELDS(S, m) \
+	FIELD_NOT_SAVED(S, m.dev), FIELD_NOT_SAVED(S, m.tp), FIELD_NOT_SAVED(S, m.tp_dev), \
+	FIELD_NOT_SAVED(S, m.offered), FIELD(S, m.features), FIELD(S, m.status), \
+	FIELD_NOT_SAVED(S, m.nr_queues), FIELD_NOT_SAVED(S, m.config_len), \
+	FIELD(S, m.config_gen), FIELD_NOT_SAVED(S, m.inflight), \
+	FIELD_NOT_SAVED(S, m.resetting), FIELD(S, m.config), \
+	VIRTQ_FIELDS(S, m.q[0]), VIRTQ_FIELDS(S, m.q[1]), \
+	VIRTQ_FIELDS(S, m.q[2]), VIRTQ_FIELDS(S, m.q[3]), \
+	VIRTQ_FIELDS(S, m.q[4]), VIRTQ_FIELDS(S, m.q[5]), \
+	VIRTQ_FIELDS(S, m.q[6]), VIRTQ_FIELDS(S, m.q[7]), \
+	VIRTQ_FIELDS(S, m.q[8]), VIRTQ_FIELDS(S, m.q[9]), \
+	VIRTQ_FIELDS(S, m.q[10]), VIRTQ_FIELDS(S, m.q[11]), \
+	VIRTQ_FIELDS(S, m.q[12]), VIRTQ_FIELDS(S, m.q[13]), \
+	VIRTQ_FIELDS(S, m.q[14]), VIRTQ_FIELDS(S, m.q[15])
+/* clang-format on */
+
+static inline const struct virtio_class *virtio_class(const struct virtio *v)
+{
+	return container_of(v->dev.class, const struct virtio_class, dev);
+}
+
+static inline bool virtio_has(const struct virtio *v, u64 feature)
+{
+	return v->features & feature;
+}
+
+/* DRIVER_OK, and neither broken nor being reset: queues may be used. */
+bool virtio_running(const struct virtio *v);
+
+void virtio_set_queues(struct virtio *v, unsigned nr, unsigned size);
+void virtio_config_changed(struct virtio *v); /* config[] was changed by the device */
+
+/*
+ * A request left the device (get) and came back (put). While any is out, a reset is
+ * pending, not done: the driver reads the old status until then. After put, a
+ * request that finds !virtio_running() must not touch its queue.
+ */
+void virtio_get(struct virtio *v);
+void virtio_put(struct virtio *v);
+
+/* -- for transports ---------------------------------------------------------------------- */
+
+struct dev *virtio_dev_new(const struct virtio_class *c, const void *cfg, const char *id,
+			   const struct dev_env *env, const struct virtio_transport *tp,
+			   struct dev *tp_dev, struct err *e) MUST_CHECK;
+void virtio_reset(struct virtio *v);
+void virtio_set_status(struct virtio *v, u8 status); /* a driver's write */
+u32 virtio_get_features(const struct virtio *v, u32 sel);
+void virtio_set_features(struct virtio *v, u32 sel, u32 val);
+u32 virtio_config_read(struct virtio *v, u64 off, unsigned size);
+void virtio_config_write(struct virtio *v, u64 off, unsigned size, u32 val);
+void virtio_notify(struct virtio *v, u32 n);
+int virtio_loaded(struct virtio *v, struct err *e) MUST_CHECK;
+
+#endif
