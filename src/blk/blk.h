@@ -3,9 +3,9 @@
  * blk.h - block requests, and the format drivers that serve them
  *
  * A struct blk is one node: a host file at the bottom, formats stacked above.
- * All calls and completions happen on one event loop's thread (the one given at
- * open), with whatever lock the owner of that loop uses; a driver never blocks
- * in submit().
+ * Calls are made on the thread of the event loop given at open, or by any thread
+ * that holds that loop's lock (os/os.h); completions run likewise, so without a
+ * lock everything happens on the loop's thread. A driver never blocks in submit().
  */
 #ifndef BLK_BLK_H
 #define BLK_BLK_H
@@ -52,7 +52,23 @@ struct blk *blk_open_file(struct loop *l, int fd, bool read_only, struct err *e)
 struct blk *blk_open_snapshot(struct blk *base, struct err *e) MUST_CHECK;
 
 void blk_close(struct blk *b); /* nothing may be in flight; closes the nodes below */
+
+/*
+ * A range outside the node completes with EINVAL, a write to a read-only node with
+ * EROFS, an unaligned one (512 bytes) with EINVAL.
+ */
 void blk_submit(struct blk *b, struct blk_req *r);
+
+/*
+ * Between plug and unplug requests may be held back and start together: put the pair
+ * around a loop that takes requests off a queue. Optional; nests.
+ */
+void blk_plug(struct blk *b);
+void blk_unplug(struct blk *b);
+
+/* Wait until nothing is in flight; done() of what was runs inside. */
+void blk_drain(struct blk *b);
+unsigned blk_in_flight(const struct blk *b);
 void blk_get_info(const struct blk *b, struct blk_info *ret);
 
 #endif

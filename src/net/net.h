@@ -2,8 +2,11 @@
 /*
  * net.h - Ethernet between a NIC model and a network
  *
- * Frames are whole, without FCS; with NET_OFFLOAD a struct virtio_net_hdr (12
- * bytes, [virtio 5.1.6]) precedes each. Calls happen with the board lock held.
+ * Frames are whole, without FCS. If the back end says has_vnet_hdr, a struct
+ * virtio_net_hdr (12 bytes, [virtio 5.1.6]) precedes each, in both directions; the
+ * guest may then send unfinished checksums and TCP segments of up to 64 KiB, and
+ * receives such after it asked for them with set_offload(). Calls happen with the
+ * board lock held.
  */
 #ifndef NET_NET_H
 #define NET_NET_H
@@ -29,7 +32,28 @@ struct net_port {
 	void (*link)(void *nic, bool up); /* may be NULL */
 	void *nic;
 
-	bool has_vnet_hdr; /* back end can carry a 12-byte virtio_net_hdr before each frame */
+	bool has_vnet_hdr; /* back end's, fixed: every frame is preceded by a virtio_net_hdr */
 };
+
+#define NET_FRAME_MAX (14 + 4 + 65536) /* Ethernet, VLAN tag, largest IP packet */
+
+struct loop;
+
+/*
+ * The TAP interface @name (created if it does not exist and we may), or with @name
+ * NULL the open TAP descriptor @fd (taken over).
+ */
+struct net_port *net_open_tap(struct loop *l, const char *name, int fd, struct err *e) MUST_CHECK;
+
+/*
+ * The user-mode network helper (vireo-net --fd N) at the other end of the
+ * SOCK_SEQPACKET socket @fd (taken over): one frame per message. @gone is called once
+ * if the helper ends; may be NULL.
+ */
+struct net_port *net_open_user(struct loop *l, int fd, void (*gone)(void *ctx), void *ctx,
+			       struct err *e) MUST_CHECK;
+
+void net_start(struct net_port *p); /* a NIC is attached: report the link, deliver frames */
+void net_close(struct net_port *p); /* NULL is fine */
 
 #endif
