@@ -94,6 +94,8 @@ struct cpuid_out {
 void cpu_model_cpuid(const struct cpu_config *c, const struct x86_state *s, unsigned index,
 		     u32 leaf, u32 subleaf, struct cpuid_out *ret);
 u64 cpu_model_xcr0(enum cpu_model m); /* state components offered; subset of the host's */
+unsigned cpu_model_phys_bits(void);   /* MAXPHYADDR: the host's, at most 46 */
+bool cpu_model_is_amd(void);	      /* vendor shown to the guest: the host's */
 
 /* Host and guest TSC frequency in kHz (tsc.c); found once, then cached. */
 u64 cpu_tsc_khz(void);

@@ -53,6 +53,9 @@ struct vcpu {
 	struct x86_exc exc; /* valid after X_FAULT */
 	u64 next_rip;	    /* during one interpreted instruction; branches change it */
 	bool in_rep;	    /* a REP instruction stopped between iterations: rip stays */
+	u8 db_hits;	    /* data breakpoints this instruction hit (DR6 B0..B3): mmu.c and
+			     * op_sys.c set bits, interp_step() raises #DB and clears them */
+	u64 tsc_base;	    /* host TSC that is time 0 of the KVM clock, the same on every vCPU */
 
 	unsigned index;
 	struct cpu_vm *vm;
@@ -141,6 +144,7 @@ bool io_apic_rdmsr(struct vcpu *v, u32 msr, u64 *ret);
 bool io_apic_wrmsr(struct vcpu *v, u32 msr, u64 val);
 u8 io_get_cr8(struct vcpu *v);
 void io_set_cr8(struct vcpu *v, u8 val);
+u64 io_wall_ns(struct vcpu *v);
 
 /* Copies without touching vector registers. */
 static inline void copy_bytes(void *dst, const void *src, size_t len)
