@@ -68,7 +68,7 @@ void loop_once(struct loop *l, int timeout_ms);
  * (regular files, /dev/null): those are always ready.
  */
 int loop_watch(struct loop *l, struct watch *w, u32 events, struct err *e) MUST_CHECK;
-void loop_rewatch(struct loop *l, struct watch *w, u32 events); /* change; 0 = only errors */
+void loop_rewatch(struct loop *l, struct watch *w, u32 events); /* 0 = nothing, no error either */
 void loop_unwatch(struct loop *l, struct watch *w);		/* no-op if not watched */
 
 /* Run @t once, on the loop's thread. Already queued: nothing happens. In order of posting. */
@@ -138,8 +138,8 @@ struct proc_fd {
 
 struct proc_spec {
 	const char *path;	/* looked up in PATH if it has no slash */
-	char *const *argv;	/* NULL-terminated */
-	char *const *envp;	/* NULL = ours */
+	const char *const *argv; /* NULL-terminated */
+	const char *const *envp; /* NULL = ours */
 	const struct proc_fd *fd; /* everything else is closed, 0-2 are inherited unless mapped */
 	unsigned nr_fd;
 	bool die_with_us; /* SIGKILL when the calling thread ends */
