@@ -5,7 +5,7 @@
  * Follows ACPI 6.4 chapter 5.2 as [ACPI], the PCI Firmware Specification 3.2 for
  * MCFG, the IA-PC HPET specification 1.0a for HPET, and Microsoft's "Windows ACPI
  * Emulated Devices Table" for WAET. PCI interrupts: device d, pin p is wired to
- * I/O APIC input 16 + (d + p) % 8.
+ * I/O APIC input 16 + (d + p) % 4.
  */
 #include "base/bits.h"
 #include "fw/aml.h"
@@ -17,7 +17,7 @@
 #include <string.h>
 
 #define HEADER_SIZE 36
-#define NR_PIRQS    8 /* I/O APIC inputs 16..23 */
+#define NR_PIRQS    4 /* I/O APIC inputs 16..19 */
 
 /* The tables under construction: @buf is an image of guest memory at FW_ACPI. */
 struct tables {

@@ -16,7 +16,7 @@
 static const struct fw_board board = {
 	.nr_cpus = 4, .lapic_base = 0xfee00000, .ioapic_base = 0xfec00000,
 	.hpet_base = 0xfed00000, .pm_base = 0x600, .sci_irq = 9, .reset_port = 0xcf9,
-	.ecam_base = 0xe0000000, .nr_buses = 256, .mmio32_base = 0xc0000000,
+	.ecam_base = 0xe0000000, .nr_buses = 1, .mmio32_base = 0xc0000000,
 	.mmio32_end = 0xe0000000, .panic_port = 0x505, .has_com1 = true, .mem_size = RAM,
 	.vm_name = "test",
 };
