@@ -65,6 +65,11 @@ $B/unit: $(patsubst src/%,$O/%.o,$(TSTS)) $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_unit)
 
+# Test programs of their own: tests/<dir>/<name>.c -> build/<name with dashes>
+$B/decode-zydis: tests/decode/decode_zydis.c $O/libvireo.a
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
+
 $O/%.c.o: src/%.c
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
@@ -80,7 +85,7 @@ deps:
 
 check: deps
 	$(Q)tools/deps check
-	$(Q)$(MAKE) --no-print-directory progs $B/unit
+	$(Q)$(MAKE) --no-print-directory progs $B/unit $B/decode-zydis
 	$(Q)tests/run
 
 # Under a minute: what every commit must pass.

@@ -23,6 +23,9 @@ enum insn_class {
 	CLS_XSAVE, /* FXSAVE/FXRSTOR/XSAVE*\/XRSTOR* */
 };
 
+/* CPUID features outside x86-64-v3 that gate instructions one by one. */
+enum insn_feat { FT_NONE, FT_SHA, FT_GFNI, FT_VAES, FT_VPCLMUL, FT_AVX_VNNI };
+
 #define REG_NONE 0xff
 #define REG_RIP	 0x10 /* insn.base: RIP-relative */
 
@@ -51,6 +54,7 @@ struct insn {
 	u8 seg;	       /* override in effect (enum x86_segreg) or SEG_NONE; ES/CS/SS/DS ignored in 64-bit */
 	u8 rex;	       /* 0 or 0x40..0x4f (only if it took effect: directly before the opcode) */
 	bool w;	       /* REX.W / VEX.W / EVEX.W */
+	bool r, x, rexb, r2; /* register extension bits, un-inverted, from any encoding */
 
 	/* VEX / EVEX fields, un-inverted */
 	u8 pp;	       /* implied prefix: 0, 1 = 66, 2 = F3, 3 = F2; legacy SSE: the mandatory prefix */
@@ -84,6 +88,7 @@ struct insn {
 	u8 flags_r, flags_w;   /* arithmetic flags read / written (incl. undefined): FLB_* */
 	u16 gpr_r, gpr_w;      /* bitmask of all GPRs read / written, implicit and address included */
 	u32 attr;	       /* IA_* */
+	u8 feat;	       /* enum insn_feat: CPUID bit beyond x86-64-v3 that it needs */
 
 	/* where things sit in the bytes, for re-emission; 0 = absent */
 	u8 off_op, off_modrm, off_disp, off_imm, nr_disp, nr_imm;
