@@ -352,7 +352,8 @@ void decode_modrm(struct insn *i, struct dcur *c)
 	rm = i->modrm & 7;
 	i->reg = (u8)(((i->modrm >> 3) & 7) | (i->r ? 8 : 0) | (i->r2 ? 16 : 0));
 	i->mem_seg = SEG_DS;
-	if (mod == 3) {
+	/* MOV to and from control and debug registers ignores mod: always a register. */
+	if (mod == 3 || (i->map == MAP_0F && i->op >= 0x20 && i->op <= 0x23 && !i->enc)) {
 		i->rm = (u8)(rm | (i->rexb ? 8 : 0) | (i->enc == ENC_EVEX && i->x ? 16 : 0));
 		return;
 	}
@@ -535,7 +536,7 @@ static void fix_group5_branch(struct insn *i)
 	i->attr = IA_BRANCH | IA_ENDS;
 	i->flags_w = 0;
 	if (i->mode == 8)
-		i->opsize = i->opsz && amd_branches ? 2 : 8;
+		i->opsize = i->opsz && !i->w && amd_branches ? 2 : 8;
 	if (ext(i) == 2)
 		i->attr |= IA_STACK;
 	set_operands(i, F_RM_RD);
@@ -734,9 +735,6 @@ static void fix_0f00(struct insn *i)
 
 static void fix_movcr(struct insn *i)
 {
-	/* ModRM.mod is ignored: always a register [SDM 2B MOV control registers]. */
-	i->is_mem = false;
-	i->rm = (i->modrm & 7) | (i->rexb ? 8 : 0);
 	i->opsize = i->mode == 8 ? 8 : 4;
 	i->rm_kind = OK_GPR;
 	i->rm_size = i->opsize;
@@ -1079,7 +1077,7 @@ static void apply_row(struct insn *i, struct dcur *c, const struct row *r)
 	if (r->fl & D64 && i->mode == 8)
 		i->opsize = i->opsz ? 2 : 8;
 	if (r->fl & F64 && i->mode == 8)
-		i->opsize = i->opsz && amd_branches ? 2 : 8;
+		i->opsize = i->opsz && !i->w && amd_branches ? 2 : 8;
 	if (r->form == F_M || (r->form >= F_RM_R && r->form <= F_XCHG) || r->form == F_LEA)
 		decode_modrm(i, c);
 	take_imm(i, c, r->imm);
