@@ -48,8 +48,9 @@ all: deps
 
 progs: $(PROGS)
 
-# The engine may not touch vector registers: they hold the guest's (cpu/soft/vcpu.h).
-$O/cpu/soft/%.c.o: CFLAGS += -mgeneral-regs-only -fno-stack-protector
+# The engine may not touch vector registers: they hold the guest's (cpu/soft/vcpu.h). Its inline
+# assembly may push: no red zone.
+$O/cpu/soft/%.c.o: CFLAGS += -mgeneral-regs-only -mno-red-zone -fno-stack-protector
 $O/cpu/soft/%_test.c.o: CFLAGS := $(filter-out -mgeneral-regs-only,$(CFLAGS))
 
 # One archive of everything but main(): each program links what it uses.

@@ -64,6 +64,7 @@ struct vcpu {
 	struct cpu_config cfg;
 	struct mmu *mmu;     /* mmu.c: tagged translation cache */
 	struct jit *jit;     /* translator's per-vCPU state; NULL = interpreter only */
+	struct icache *icache; /* interp.c: decoded instructions; NULL = decode every time */
 	struct vec_stub *vec; /* vec.c: native stubs for vector instructions */
 	u64 insns;	     /* interpreted instructions */
 	char error[160];
@@ -126,6 +127,10 @@ int software_interrupt(struct vcpu *v, u8 vector);
  * Single-step and data-breakpoint #DB traps are raised here, after the instruction.
  */
 int interp_step(struct vcpu *v);
+
+/* v->icache; allocates, so not while fp_live. NULL when out of memory (slower, still right). */
+struct icache *icache_new(void);
+void icache_free(struct icache *c);
 
 /* -- guest FP state (xstate.c) -------------------------------------------------- */
 

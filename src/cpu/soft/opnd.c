@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * opnd.c - operands of integer instructions: registers, memory, read-modify-write
+ */
+#include "cpu/soft/opnd.h"
+
+#include "cpu/soft/tlb.h"
+
+int rm_read(struct vcpu *v, const struct insn *i, unsigned size, u64 *ret)
+{
+	u64 la;
+
+	if (!i->is_mem) {
+		*ret = reg_get(v, i, i->rm, size);
+		return X_OK;
+	}
+	TRY(insn_linear(v, i, size, ACC_R, &la));
+	return lin_read(v, la, size, ret);
+}
+
+int rm_write(struct vcpu *v, const struct insn *i, unsigned size, u64 val)
+{
+	u64 la;
+
+	if (!i->is_mem) {
+		reg_set(v, i, i->rm, size, val);
+		return X_OK;
+	}
+	TRY(insn_linear(v, i, size, ACC_W, &la));
+	return lin_write(v, la, size, val & mask_bytes(size));
+}
+
+static u64 host_load(const u8 *p, unsigned size)
+{
+	switch (size) {
+	case 1:
+		return __atomic_load_n(p, __ATOMIC_RELAXED);
+	case 2:
+		return __atomic_load_n((const u16 *)p, __ATOMIC_RELAXED);
+	case 4:
+		return __atomic_load_n((const u32 *)p, __ATOMIC_RELAXED);
+	default:
+		return __atomic_load_n((const u64 *)p, __ATOMIC_RELAXED);
+	}
+}
+
+static void host_store(u8 *p, unsigned size, u64 val)
+{
+	switch (size) {
+	case 1:
+		__atomic_store_n(p, (u8)val, __ATOMIC_RELAXED);
+		break;
+	case 2:
+		__atomic_store_n((u16 *)p, (u16)val, __ATOMIC_RELAXED);
+		break;
+	case 4:
+		__atomic_store_n((u32 *)p, (u32)val, __ATOMIC_RELAXED);
+		break;
+	default:
+		__atomic_store_n((u64 *)p, val, __ATOMIC_RELAXED);
+	}
+}
+
+#define HOST_CAS(T)                                                                                \
+	__atomic_compare_exchange_n((T *)p, &(T){ (T)old }, (T)val, false, __ATOMIC_SEQ_CST,       \
+				    __ATOMIC_SEQ_CST)
+
+static bool host_cas(u8 *p, unsigned size, u64 old, u64 val)
+{
+	switch (size) {
+	case 1:
+		return HOST_CAS(u8);
+	case 2:
+		return HOST_CAS(u16);
+	case 4:
+		return HOST_CAS(u32);
+	default:
+		return HOST_CAS(u64);
+	}
+}
+
+/* On RAM at host address @p. */
+static void host_modify(u8 *p, unsigned size, struct rmw *m, u64 *fl)
+{
+	u64 fl_in = *fl, val;
+
+	do {
+		*fl = fl_in;
+		m->old = host_load(p, size);
+		val = m->fn(m->old, m->b, m->c, fl);
+		if (!m->lock) {
+			host_store(p, size, val);
+			return;
+		}
+	} while (!host_cas(p, size, m->old, val));
+}
+
+/*
+ * lin_ptr() refused: the page may hold translated code and a lock at once. Other vCPUs must still
+ * see an atomic update. *ret is false if this is not RAM in one page.
+ */
+static int locked_in_code_page(struct vcpu *v, u64 la, unsigned size, struct rmw *m, u64 *fl,
+			       bool *ret)
+{
+	struct xlate x;
+
+	*ret = false;
+	if (la % MEM_PAGE + size > MEM_PAGE)
+		return X_OK;
+	TRY(mmu_translate(v, la, ACC_W, mmu_data_mode(v), &x));
+	if (!x.host)
+		return X_OK;
+	host_modify(x.host, size, m, fl);
+	if (mem_code_map(v->mem)[x.gpa / MEM_PAGE])
+		code_written(v, x.gpa, size);
+	*ret = true;
+	return X_OK;
+}
+
+int lin_modify(struct vcpu *v, u64 la, unsigned size, struct rmw *m)
+{
+	u64 fl = v->s.rflags, val;
+	bool done = true;
+	u8 *p;
+
+	TRY(lin_ptr(v, la, size, ACC_W, &p));
+	if (likely(p))
+		host_modify(p, size, m, &fl);
+	else if (m->lock)
+		TRY(locked_in_code_page(v, la, size, m, &fl, &done));
+	else
+		done = false;
+	if (!done) {
+		TRY(lin_check(v, la, size, ACC_W));
+		TRY(lin_read(v, la, size, &m->old));
+		val = m->fn(m->old, m->b, m->c, &fl);
+		TRY(lin_write(v, la, size, val & mask_bytes(size)));
+	}
+	v->s.rflags = fl;
+	return X_OK;
+}
+
+int rm_modify(struct vcpu *v, const struct insn *i, unsigned size, struct rmw *m)
+{
+	u64 la;
+
+	if (!i->is_mem) {
+		m->old = reg_get(v, i, i->rm, size);
+		reg_set(v, i, i->rm, size, m->fn(m->old, m->b, m->c, &v->s.rflags));
+		return X_OK;
+	}
+	m->lock |= i->lock;
+	TRY(insn_linear(v, i, size, ACC_W, &la));
+	return lin_modify(v, la, size, m);
+}
+
+bool condition(u64 fl, unsigned cc)
+{
+	bool sf_ne_of = !(fl & FL_SF) != !(fl & FL_OF), r;
+
+	switch (cc >> 1 & 7) {
+	case 0:
+		r = fl & FL_OF;
+		break;
+	case 1:
+		r = fl & FL_CF;
+		break;
+	case 2:
+		r = fl & FL_ZF;
+		break;
+	case 3:
+		r = fl & (FL_CF | FL_ZF);
+		break;
+	case 4:
+		r = fl & FL_SF;
+		break;
+	case 5:
+		r = fl & FL_PF;
+		break;
+	case 6:
+		r = sf_ne_of;
+		break;
+	default:
+		r = sf_ne_of || fl & FL_ZF;
+	}
+	return r != (cc & 1);
+}
