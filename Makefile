@@ -46,7 +46,7 @@ say = @printf '  %-6s %s\n' '$1' '$(patsubst $B/%,%,$@)'
 all: deps
 	$(Q)$(MAKE) --no-print-directory progs
 
-progs: $(PROGS)
+progs: $(PROGS) $B/guest/vireo-init
 
 # The engine may not touch vector registers: they hold the guest's (cpu/soft/vcpu.h). Its inline
 # assembly may push: no red zone.
@@ -61,6 +61,12 @@ $O/libvireo.a: $(OBJS)
 $(PROGS): $B/%: $O/cmd/%.c.o $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $O/libvireo.a $(LIBS_$*)
+
+# The guest's process 1: static, and always plain (it runs in the guest, not here).
+$B/guest/vireo-init: src/guest/vireo-init.c
+	$(call say,GUEST)
+	$(Q)mkdir -p $(@D)
+	$(Q)gcc -std=gnu17 -D_GNU_SOURCE -Os -static -s $(WARN) -o $@ $<
 
 $B/unit: $(patsubst src/%,$O/%.o,$(TSTS)) $O/libvireo.a
 	$(call say,LINK)
