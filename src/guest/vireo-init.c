@@ -271,6 +271,21 @@ static void write_resolv_conf(struct in_addr dns)
 	close(fd);
 }
 
+/*
+ * Wait, 100 ms at most, until the driver has seen its link: what is sent before
+ * that is dropped, and costs the command a second of retransmission.
+ */
+static void wait_carrier(void)
+{
+	char up[4];
+
+	for (int tries = 0; tries < 500; tries++) {
+		if (slurp("/sys/class/net/eth0/carrier", up, sizeof(up)) < 0 || up[0] == '1')
+			return;
+		nap_us(200);
+	}
+}
+
 /* Static addresses at once: user-mode networking always hands out the same ones. */
 static void network(void)
 {
@@ -295,6 +310,7 @@ static void network(void)
 	    default_route(s, c.gateway) < 0)
 		say("eth0", strerror(errno));
 	write_resolv_conf(c.dns);
+	wait_carrier();
 out:
 	close(s);
 }
