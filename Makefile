@@ -27,10 +27,10 @@ asan_CFLAGS := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan_CFLAGS := -O1 -fsanitize=thread
 cov_CFLAGS  := -O0 --coverage
 
-LIBS_vireo     := -ljansson
+LIBS_vireo     := -ljansson -lext2fs -lcom_err
 LIBS_vireo-vm  := -luring -ljansson -lz
 LIBS_vireo-net := -lslirp
-LIBS_unit      := -luring -ljansson -lslirp -lz -lZydis
+LIBS_unit      := -luring -ljansson -lslirp -lz -lZydis -lext2fs -lcom_err
 
 SRCS := $(filter-out %_test.c %/test_main.c src/cmd/% src/guest/%,\
 	  $(wildcard src/*/*.c src/*/*/*.c src/*/*/*.S))

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * boot.h - where the kernel and the initramfs of a run come from
+ *
+ * Three sources: files the user names (no business of ours), the quick-start guest
+ * (docs/quickstart.md), and the kernel inside a Debian disk. All of it runs in the
+ * vireo command, before and outside the monitor: the monitor only gets descriptors.
+ */
+#ifndef BOOT_BOOT_H
+#define BOOT_BOOT_H
+
+#include "base/err.h"
+#include "base/types.h"
+
+#include <limits.h>
+
+/*
+ * Find a script or program that comes with vireo: in the source tree in tools/ and
+ * build/guest/, installed in ../lib/vireo/, both relative to this program.
+ * Return: 0, or -ENOENT with *e set.
+ */
+int boot_tool(const char *name, char *path, size_t size, struct err *e) MUST_CHECK;
+
+struct quickstart {
+	char kernel[PATH_MAX];
+	char initrd[PATH_MAX];
+};
+
+/*
+ * The quick-start guest's files, made first if necessary (progress on standard error).
+ * When they are cached and nothing they are made from has changed this only reads one
+ * small file and makes three stat calls. @make: false to fail with -ENOENT rather than
+ * make them.
+ */
+int quickstart_get(struct quickstart *q, bool make, struct err *e) MUST_CHECK;
+
+#define DISK_ROOT_MAX 64
+
+/*
+ * The newest kernel and its initrd in the ext2/3/4 file system of a raw disk image:
+ * the whole disk, or a partition (MBR or GPT), /boot in the root file system or on
+ * its own partition.
+ *
+ * @fd:		the image, readable; not closed
+ * @kernel_fd:	out: a memfd at offset 0
+ * @initrd_fd:	out: a memfd, or -1 if that kernel has none
+ * @root:	out: "root=UUID=...", for the kernel command line
+ *
+ * The image is hostile: every size is bounded and nothing is written to it.
+ */
+int disk_find_kernel(int fd, int *kernel_fd, int *initrd_fd, char root[DISK_ROOT_MAX],
+		     struct err *e) MUST_CHECK;
+
+#endif

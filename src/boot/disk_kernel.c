@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * disk_kernel.c - read the kernel and initrd out of a disk image
+ *
+ * File systems are read by libext2fs (docs/decisions/0060), never mounted. Partition
+ * tables follow [UEFI 5.2.1] (MBR) and [UEFI 5.3] (GPT).
+ */
+#include "boot/boot.h"
+
+#include "base/bits.h"
+#include "base/compiler.h"
+#include "os/os.h"
+
+#include <errno.h>
+#include <et/com_err.h>
+#include <ext2fs/ext2fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECTOR	   512
+#define PARTS_MAX  128
+#define NAME_LEN   96	       /* longest /boot/vmlinuz-VERSION taken */
+#define KERNEL_MAX (256u << 20) /* bytes */
+#define INITRD_MAX (2048ull << 20)
+
+struct parts {
+	u64 start[PARTS_MAX]; /* bytes */
+	unsigned nr;
+};
+
+static void part_add(struct parts *p, u64 sector, u64 disk_size)
+{
+	u64 start;
+
+	if (!__builtin_mul_overflow(sector, SECTOR, &start) && start < disk_size &&
+	    p->nr < PARTS_MAX)
+		p->start[p->nr++] = start;
+}
+
+static u64 get_le(const u8 *p, unsigned bytes)
+{
+	u64 v = 0;
+
+	while (bytes--)
+		v = v << 8 | p[bytes];
+	return v;
+}
+
+/* [UEFI 5.3.2] header at sector 1, [UEFI 5.3.3] entries of at least 128 bytes */
+static void read_gpt(int fd, u64 disk_size, struct parts *p)
+{
+	u8 h[SECTOR], entry[128];
+	u64 table, nr, size;
+
+	if (fd_pread_full(fd, h, sizeof(h), SECTOR) || memcmp(h, "EFI PART", 8))
+		return;
+	table = get_le(h + 72, 8);
+	nr = get_le(h + 80, 4);
+	size = get_le(h + 84, 4);
+	if (size < 128 || size > 4096 || table > disk_size / SECTOR)
+		return;
+	for (u64 i = 0; i < nr && i < PARTS_MAX; i++) {
+		if (fd_pread_full(fd, entry, sizeof(entry), table * SECTOR + i * size))
+			return;
+		if (get_le(entry, 8) | get_le(entry + 8, 8)) /* type GUID: zero is unused */
+			part_add(p, get_le(entry + 32, 8), disk_size);
+	}
+}
+
+/* [UEFI 5.2.1]: four entries of 16 bytes at 446. Type 0xee says there is a GPT. */
+static void read_partitions(int fd, u64 disk_size, struct parts *p)
+{
+	u8 mbr[SECTOR];
+
+	part_add(p, 0, disk_size); /* the whole disk may be a file system */
+	if (fd_pread_full(fd, mbr, sizeof(mbr), 0) || mbr[510] != 0x55 || mbr[511] != 0xaa)
+		return;
+	for (unsigned i = 0; i < 4; i++) {
+		const u8 *entry = mbr + 446 + 16 * i;
+
+		if (entry[4] == 0xee)
+			read_gpt(fd, disk_size, p);
+		else if (entry[4])
+			part_add(p, get_le(entry + 8, 4), disk_size);
+	}
+}
+
+/* -- file systems -- */
+
+static ext2_filsys open_fs(int fd, u64 start)
+{
+	char path[32], options[40];
+	ext2_filsys fs;
+	u8 magic[2];
+
+	/* Superblock at 1024, s_magic at 56: saves libext2fs the trouble. */
+	if (fd_pread_full(fd, magic, 2, start + 1024 + 56) || get_le(magic, 2) != EXT2_SUPER_MAGIC)
+		return NULL;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	snprintf(options, sizeof(options), "offset=%llu", (unsigned long long)start);
+	if (ext2fs_open2(path, options, EXT2_FLAG_64BITS | EXT2_FLAG_SKIP_MMP, 0, 0,
+			 unix_io_manager, &fs))
+		return NULL;
+	return fs;
+}
+
+struct newest {
+	char name[NAME_LEN];
+};
+
+/* Directory entry names are neither terminated nor trusted. */
+static int visit_entry(struct ext2_dir_entry *d, int offset UNUSED, int blocksize UNUSED,
+		       char *buf UNUSED, void *arg)
+{
+	struct newest *best = arg;
+	char name[NAME_LEN];
+	int len = ext2fs_dirent_name_len(d);
+
+	if (len < 9 || len >= NAME_LEN || memcmp(d->name, "vmlinuz-", 8) ||
+	    memchr(d->name, 0, (size_t)len) || memchr(d->name, '/', (size_t)len))
+		return 0;
+	memcpy(name, d->name, (size_t)len);
+	name[len] = 0;
+	if (!best->name[0] || strverscmp(name, best->name) > 0)
+		strcpy(best->name, name);
+	return 0;
+}
+
+/* The newest vmlinuz-VERSION in @dir ("/boot" or "/"), if any. */
+static bool newest_kernel(ext2_filsys fs, const char *dir, struct newest *best)
+{
+	ext2_ino_t ino;
+
+	best->name[0] = 0;
+	if (ext2fs_namei_follow(fs, EXT2_ROOT_INO, EXT2_ROOT_INO, dir, &ino) ||
+	    ext2fs_check_directory(fs, ino))
+		return false;
+	if (ext2fs_dir_iterate(fs, ino, 0, NULL, visit_entry, best))
+		return false;
+	return best->name[0];
+}
+
+static int copy_out(ext2_file_t file, u64 size, int fd, const char *path, struct err *e)
+{
+	static char buf[1 << 20];
+
+	for (u64 at = 0; at < size;) {
+		unsigned got = 0;
+		errcode_t r = ext2fs_file_read(file, buf, sizeof(buf), &got);
+
+		if (r || !got)
+			return err_set(e, EIO, "disk: %s: %s", path,
+				       r ? error_message(r) : "ends early");
+		if (fd_write_full(fd, buf, got))
+			return err_set(e, errno ? errno : EIO, "disk: %s: cannot keep it in memory",
+				       path);
+		at += got;
+	}
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return err_set(e, errno, "disk: %s: %m", path);
+	return 0;
+}
+
+/* A file of @fs as a memfd. -ENOENT with *e set if it does not exist. */
+static int extract(ext2_filsys fs, const char *path, u64 max, int *ret, struct err *e)
+{
+	ext2_file_t file;
+	ext2_ino_t ino;
+	__u64 size;
+	int fd, r;
+
+	if (ext2fs_namei_follow(fs, EXT2_ROOT_INO, EXT2_ROOT_INO, path, &ino) ||
+	    ext2fs_file_open(fs, ino, 0, &file))
+		return err_set(e, ENOENT, "disk: %s: cannot be opened", path);
+	if (ext2fs_file_get_lsize(file, &size) || !size || size > max) {
+		ext2fs_file_close(file);
+		return err_set(e, EINVAL, "disk: %s: empty or larger than %llu MiB", path,
+			       (unsigned long long)max >> 20);
+	}
+	fd = fd_memfd("boot", 0);
+	r = fd < 0 ? err_set(e, -fd, "disk: %s: %s", path, strerror(-fd)) :
+		     copy_out(file, size, fd, path, e);
+	ext2fs_file_close(file);
+	if (r)
+		fd_close(&fd);
+	else
+		*ret = fd;
+	return r;
+}
+
+static void root_option(ext2_filsys fs, char root[DISK_ROOT_MAX])
+{
+	const u8 *u = fs->super->s_uuid;
+
+	snprintf(root, DISK_ROOT_MAX,
+		 "root=UUID=%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+		 u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12],
+		 u[13], u[14], u[15]);
+}
+
+static bool has_file(ext2_filsys fs, const char *path)
+{
+	ext2_ino_t ino;
+
+	return !ext2fs_namei_follow(fs, EXT2_ROOT_INO, EXT2_ROOT_INO, path, &ino);
+}
+
+/* @prefix: "/boot/" or "/". The initrd is optional, the kernel is not. */
+static int extract_pair(ext2_filsys fs, const char *prefix, const struct newest *k, int *kernel_fd,
+			int *initrd_fd, struct err *e)
+{
+	char path[NAME_LEN + 32];
+	struct err ignored;
+	int kernel = -1, initrd = -1, r;
+
+	snprintf(path, sizeof(path), "%s%s", prefix, k->name);
+	TRY(extract(fs, path, KERNEL_MAX, &kernel, e));
+	snprintf(path, sizeof(path), "%sinitrd.img-%s", prefix, k->name + 8);
+	if (!has_file(fs, path))
+		snprintf(path, sizeof(path), "%sinitramfs-%s.img", prefix, k->name + 8);
+	r = extract(fs, path, INITRD_MAX, &initrd, has_file(fs, path) ? e : &ignored);
+	if (r && r != -ENOENT) {
+		fd_close(&kernel);
+		return r;
+	}
+	*kernel_fd = kernel;
+	*initrd_fd = initrd;
+	return 0;
+}
+
+/* A /boot partition at @boot: the root file system is the other one, with /etc/fstab. */
+static bool find_root(int fd, const struct parts *p, unsigned boot, char root[DISK_ROOT_MAX])
+{
+	for (unsigned i = 0; i < p->nr; i++) {
+		ext2_filsys fs = i == boot ? NULL : open_fs(fd, p->start[i]);
+		bool found = fs && has_file(fs, "/etc/fstab");
+
+		if (found)
+			root_option(fs, root);
+		if (fs)
+			ext2fs_close(fs);
+		if (found)
+			return true;
+	}
+	return false;
+}
+
+/* Return: 1 found, 0 no kernel here, negative errno. */
+static int try_partition(int fd, const struct parts *p, unsigned i, int *kernel_fd, int *initrd_fd,
+			 char root[DISK_ROOT_MAX], struct err *e)
+{
+	ext2_filsys fs = open_fs(fd, p->start[i]);
+	struct newest k;
+	int r = 0;
+
+	if (!fs)
+		return 0;
+	if (newest_kernel(fs, "/boot", &k)) {
+		root_option(fs, root);
+		r = extract_pair(fs, "/boot/", &k, kernel_fd, initrd_fd, e);
+		r = r ? r : 1;
+	} else if (newest_kernel(fs, "/", &k) && find_root(fd, p, i, root)) {
+		r = extract_pair(fs, "/", &k, kernel_fd, initrd_fd, e);
+		r = r ? r : 1;
+	}
+	ext2fs_close(fs);
+	return r;
+}
+
+int disk_find_kernel(int fd, int *kernel_fd, int *initrd_fd, char root[DISK_ROOT_MAX],
+		     struct err *e)
+{
+	struct parts p = { .nr = 0 };
+	off_t size = lseek(fd, 0, SEEK_END);
+
+	if (size < 0)
+		return err_set(e, errno, "disk: %m");
+	initialize_ext2_error_table();
+	read_partitions(fd, (u64)size, &p);
+	for (unsigned i = 0; i < p.nr; i++) {
+		int r = try_partition(fd, &p, i, kernel_fd, initrd_fd, root, e);
+
+		if (r)
+			return r < 0 ? r : 0;
+	}
+	return err_set(e, ENOENT, "disk: no /boot/vmlinuz-* in an ext4 file system of it; "
+				  "give --kernel, and --initrd if it needs one");
+}
