@@ -24,8 +24,8 @@ struct tables {
 	const struct fw_board *b;
 	u8 *buf;
 	size_t len;
-	size_t table;	  /* start of the one being written */
-	u32 xsdt[16];	  /* guest addresses */
+	size_t table; /* start of the one being written */
+	u32 xsdt[16]; /* guest addresses */
 	unsigned nr_xsdt;
 	bool failed;
 };
@@ -255,15 +255,15 @@ static u32 add_dsdt(struct tables *t)
 
 /* -- FADT -------------------------------------------------------------------- */
 
-#define FADT_WBINVD	BIT(0)
-#define FADT_PROC_C1	BIT(2)
+#define FADT_WBINVD     BIT(0)
+#define FADT_PROC_C1    BIT(2)
 #define FADT_SLP_BUTTON BIT(5) /* set: no fixed sleep button */
-#define FADT_FIX_RTC	BIT(6) /* set: no fixed RTC wake-up */
-#define FADT_TMR_32BIT	BIT(8)
-#define FADT_RESET_REG	BIT(10)
-#define BOOT_LEGACY	BIT(0)
-#define BOOT_8042	BIT(1)
-#define BOOT_NO_VGA	BIT(2)
+#define FADT_FIX_RTC    BIT(6) /* set: no fixed RTC wake-up */
+#define FADT_TMR_32BIT  BIT(8)
+#define FADT_RESET_REG  BIT(10)
+#define BOOT_LEGACY     BIT(0)
+#define BOOT_8042       BIT(1)
+#define BOOT_NO_VGA     BIT(2)
 
 static void put_gas_io(u8 *p, u16 port, u8 bits) /* [ACPI 5.2.3.2] */
 {
@@ -287,12 +287,12 @@ static void add_fadt(struct tables *t, u32 dsdt, u32 facs)
 	fw_put32(f + 56, b->pm_base);
 	fw_put32(f + 64, b->pm_base + 4u);
 	fw_put32(f + 76, b->pm_base + 8u);
-	f[88] = 4; /* PM1 event length */
-	f[89] = 2; /* PM1 control length */
-	f[91] = 4; /* PM timer length */
+	f[88] = 4;               /* PM1 event length */
+	f[89] = 2;               /* PM1 control length */
+	f[91] = 4;               /* PM timer length */
 	fw_put16(f + 96, 0xfff); /* no C2 */
 	fw_put16(f + 98, 0xfff); /* no C3 */
-	f[108] = 0x32;		 /* century in CMOS */
+	f[108] = 0x32;           /* century in CMOS */
 	fw_put16(f + 109, BOOT_LEGACY | BOOT_8042 | BOOT_NO_VGA);
 	fw_put32(f + 112, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC |
 				  FADT_TMR_32BIT | FADT_RESET_REG);
@@ -370,7 +370,7 @@ static void add_madt(struct tables *t)
 	add32(t, 0);
 	add_madt_override(t, 0, 2, 0);
 	add_madt_override(t, b->sci_irq, b->sci_irq, 0xd); /* level, active high */
-	add8(t, 4);					   /* NMI on LINT1 of every CPU */
+	add8(t, 4);                                        /* NMI on LINT1 of every CPU */
 	add8(t, 6);
 	add8(t, 0xff);
 	add16(t, 0);
@@ -394,7 +394,7 @@ static void add_hpet(struct tables *t)
 {
 	table_begin(t, "HPET", 1);
 	add32(t, 0x8086a201); /* what the capability register says: 3 timers, 64 bits */
-	add8(t, 0);	      /* memory space */
+	add8(t, 0);           /* memory space */
 	add8(t, 64);
 	add16(t, 0);
 	add64(t, t->b->hpet_base);

@@ -35,7 +35,7 @@ void aml_name(struct aml *a, const char *name); /* Name(name, <the object that f
 void aml_int(struct aml *a, u64 v);
 void aml_str(struct aml *a, const char *s);
 void aml_eisaid(struct aml *a, const char *id); /* "PNP0A03" as an integer */
-void aml_return(struct aml *a);			 /* Return(<what follows>) */
+void aml_return(struct aml *a);                 /* Return(<what follows>) */
 void aml_arg(struct aml *a, unsigned n);
 
 /* -- resource templates: a buffer, between aml_crs_begin() and aml_crs_end() --- */

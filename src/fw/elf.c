@@ -14,9 +14,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define PHNUM_MAX	128	 /* program headers; real kernels have under ten */
-#define NOTES_MAX	0x10000u /* bytes of one note segment that are searched */
-#define NOTE_PHYS32	18	 /* XEN_ELFNOTE_PHYS32_ENTRY */
+#define PHNUM_MAX   128      /* program headers; real kernels have under ten */
+#define NOTES_MAX   0x10000u /* bytes of one note segment that are searched */
+#define NOTE_PHYS32 18       /* XEN_ELFNOTE_PHYS32_ENTRY */
 
 struct segment {
 	u32 type;
@@ -48,13 +48,13 @@ static int get_segment(const struct fw_file *f, const struct fw_elf *elf, unsign
 
 		TRY(fw_read(f, off, &p, sizeof p, e));
 		*ret = (struct segment){ p.p_type,   p.p_offset, p.p_paddr,
-					 p.p_filesz, p.p_memsz,	 p.p_align };
+					 p.p_filesz, p.p_memsz,  p.p_align };
 	} else {
 		Elf32_Phdr p;
 
 		TRY(fw_read(f, off, &p, sizeof p, e));
 		*ret = (struct segment){ p.p_type,   p.p_offset, p.p_paddr,
-					 p.p_filesz, p.p_memsz,	 p.p_align };
+					 p.p_filesz, p.p_memsz,  p.p_align };
 	}
 	return 0;
 }
@@ -79,8 +79,8 @@ static int find_pvh_note(const struct fw_file *f, const struct segment *seg, str
 			return 0;
 		if (h.n_type == NOTE_PHYS32 && h.n_namesz == 4 && h.n_descsz >= 4) {
 			TRY(fw_read(f, off + sizeof h, body, 4, e));
-			TRY(fw_read(f, off + sizeof h + name_len, body + 4,
-				    h.n_descsz < 8 ? 4 : 8, e));
+			TRY(fw_read(f, off + sizeof h + name_len, body + 4, h.n_descsz < 8 ? 4 : 8,
+				    e));
 			if (!memcmp(body, "Xen", 4)) {
 				elf->pvh_entry = fw_get64(body + 4);
 				elf->has_pvh = true;

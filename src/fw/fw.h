@@ -31,29 +31,29 @@
 struct mem;
 struct x86_state;
 
-#define FW_INFO	       0x6000ull
+#define FW_INFO        0x6000ull
 #define FW_BOOT_PARAMS 0x7000ull
 #define FW_SETUP_DATA  0x8000ull
 #define FW_PAGE_TABLES 0x9000ull
-#define FW_GDT	       0xf000ull
+#define FW_GDT         0xf000ull
 #define FW_CMDLINE     0x20000ull
 #define FW_CMDLINE_MAX 0x10000ull /* bytes, terminator included */
 #define FW_LOW_END     0x9fc00ull
-#define FW_ACPI	       0xe0000ull
+#define FW_ACPI        0xe0000ull
 #define FW_ACPI_SIZE   0x10000ull
-#define FW_RSDP	       0xf0000ull
+#define FW_RSDP        0xf0000ull
 #define FW_SMBIOS      0xf0100ull
-#define FW_HIGH_START  0x100000ull /* kernels are loaded from here up */
+#define FW_HIGH_START  0x100000ull  /* kernels are loaded from here up */
 #define FW_MEM_MIN     (8ull << 20) /* bytes of guest RAM the layout needs */
 
 /* A file as the loaders see it. */
 struct fw_file {
 	const char *name; /* for messages: "kernel" or the path */
-	u64 size;	  /* bytes */
+	u64 size;         /* bytes */
 	/* Copy [off, off+len); false on a read error. Never called beyond size. */
 	bool (*read)(const struct fw_file *f, u64 off, void *dst, size_t len);
 	const void *data; /* for read(): bytes in memory */
-	int fd;		  /* for read(): an open file */
+	int fd;           /* for read(): an open file */
 };
 
 /* A file whose bytes are @data; @data must outlive the result. */
@@ -82,17 +82,17 @@ struct fw_board {
 	unsigned nr_cpus; /* local APIC ids are 0 .. nr_cpus-1 */
 	u32 lapic_base, ioapic_base, hpet_base;
 	u8 ioapic_id;
-	u16 pm_base;		    /* PM1a event block; control at +4, timer at +8 */
-	u8 sci_irq;		    /* level, active high */
-	u16 reset_port;		    /* write 6 to reset */
-	u64 ecam_base;		    /* PCI configuration window, 1 MiB per bus */
-	u32 nr_buses;		    /* 1..256 */
-	u32 mmio32_base, mmio32_end; /* PCI window below 4 GiB, [base, end) */
+	u16 pm_base;                  /* PM1a event block; control at +4, timer at +8 */
+	u8 sci_irq;                   /* level, active high */
+	u16 reset_port;               /* write 6 to reset */
+	u64 ecam_base;                /* PCI configuration window, 1 MiB per bus */
+	u32 nr_buses;                 /* 1..256 */
+	u32 mmio32_base, mmio32_end;  /* PCI window below 4 GiB, [base, end) */
 	u64 mmio64_base, mmio64_size; /* PCI window above RAM; size 0 = none */
-	u16 panic_port;		    /* pvpanic, 0 = none */
-	bool has_com1;		    /* 0x3f8, IRQ 4 */
-	const char *vm_name;	    /* SMBIOS */
-	u64 mem_size;		    /* bytes of RAM */
+	u16 panic_port;               /* pvpanic, 0 = none */
+	bool has_com1;                /* 0x3f8, IRQ 4 */
+	const char *vm_name;          /* SMBIOS */
+	u64 mem_size;                 /* bytes of RAM */
 };
 
 /* The guest's memory map: RAM, and what is not RAM although it looks so. */

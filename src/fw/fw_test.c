@@ -14,10 +14,20 @@
 #define RAM (64ull << 20)
 
 static const struct fw_board board = {
-	.nr_cpus = 4, .lapic_base = 0xfee00000, .ioapic_base = 0xfec00000,
-	.hpet_base = 0xfed00000, .pm_base = 0x600, .sci_irq = 9, .reset_port = 0xcf9,
-	.ecam_base = 0xe0000000, .nr_buses = 1, .mmio32_base = 0xc0000000,
-	.mmio32_end = 0xe0000000, .panic_port = 0x505, .has_com1 = true, .mem_size = RAM,
+	.nr_cpus = 4,
+	.lapic_base = 0xfee00000,
+	.ioapic_base = 0xfec00000,
+	.hpet_base = 0xfed00000,
+	.pm_base = 0x600,
+	.sci_irq = 9,
+	.reset_port = 0xcf9,
+	.ecam_base = 0xe0000000,
+	.nr_buses = 1,
+	.mmio32_base = 0xc0000000,
+	.mmio32_end = 0xe0000000,
+	.panic_port = 0x505,
+	.has_com1 = true,
+	.mem_size = RAM,
 	.vm_name = "test",
 };
 
@@ -36,8 +46,9 @@ static void rig_init(struct rig *r, const void *data, u64 size)
 	r->m = mem_new(RAM, &r->e);
 	fw_memory_map(r->m, &board, &r->map);
 	r->kernel = fw_file_of("kernel", data, size);
-	r->boot = (struct fw_boot){ .kernel = &r->kernel, .module = r->module, .cmdline = "quiet",
-				    .map = &r->map };
+	r->boot = (struct fw_boot){
+		.kernel = &r->kernel, .module = r->module, .cmdline = "quiet", .map = &r->map
+	};
 }
 
 static int rig_load(struct rig *r)
@@ -68,10 +79,16 @@ static void make_bzimage(u8 *p)
 #define PVH_SIZE 256
 static void make_pvh(u8 *p)
 {
-	Elf64_Ehdr h = { .e_ident = ELFMAG, .e_machine = EM_X86_64, .e_phoff = 64,
-			 .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2 };
+	Elf64_Ehdr h = { .e_ident = ELFMAG,
+			 .e_machine = EM_X86_64,
+			 .e_phoff = 64,
+			 .e_phentsize = sizeof(Elf64_Phdr),
+			 .e_phnum = 2 };
 	Elf64_Phdr ph[2] = {
-		{ .p_type = PT_LOAD, .p_offset = 224, .p_paddr = 2 << 20, .p_filesz = 32,
+		{ .p_type = PT_LOAD,
+		  .p_offset = 224,
+		  .p_paddr = 2 << 20,
+		  .p_filesz = 32,
 		  .p_memsz = 4096 },
 		{ .p_type = PT_NOTE, .p_offset = 176, .p_filesz = 24, .p_align = 4 },
 	};
@@ -88,8 +105,9 @@ static void make_pvh(u8 *p)
 #define MB_SIZE 64
 static void make_multiboot(u8 *p)
 {
-	const u32 h[] = { 0x1badb002, 0x10003, 0u - 0x1badb002u - 0x10003u, 0x100010, 0x100000,
-			  0x100000 + MB_SIZE, 0x101000, 0x100030 };
+	const u32 h[] = { 0x1badb002, 0x10003,  0u - 0x1badb002u - 0x10003u,
+			  0x100010,   0x100000, 0x100000 + MB_SIZE,
+			  0x101000,   0x100030 };
 
 	memset(p, 0xf4, MB_SIZE);
 	memcpy(p + 16, h, sizeof h);

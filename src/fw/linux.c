@@ -41,14 +41,14 @@
 #define BP_SIZE			0x1000
 /* clang-format on */
 
-#define MAGIC_HDRS	  0x53726448u /* "HdrS" */
-#define PROTOCOL_MIN	  0x20c
-#define LOADFLAG_HIGH	  BIT(0)
-#define XLF_KERNEL_64	  BIT(0)
-#define LOADER_UNDEFINED  0xff
-#define ENTRY64		  0x200 /* from the load address */
-#define SETUP_RNG_SEED	  9
-#define E820_ENTRY_SIZE	  20
+#define MAGIC_HDRS       0x53726448u /* "HdrS" */
+#define PROTOCOL_MIN     0x20c
+#define LOADFLAG_HIGH    BIT(0)
+#define XLF_KERNEL_64    BIT(0)
+#define LOADER_UNDEFINED 0xff
+#define ENTRY64          0x200 /* from the load address */
+#define SETUP_RNG_SEED   9
+#define E820_ENTRY_SIZE  20
 
 struct image {
 	u8 head[BP_HDR_END]; /* the file's first bytes */

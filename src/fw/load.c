@@ -162,9 +162,9 @@ int fw_place_modules(struct mem *m, const struct fw_boot *b, gpa_t bottom, gpa_t
 #define ATTR_CODE   (SA_P | SA_S | SA_CODE | SA_RW | SA_ACCESSED | SA_G)
 #define ATTR_DATA   (SA_P | SA_S | SA_RW | SA_ACCESSED | SA_G | SA_DB)
 #define ATTR_TSS    (SA_P | 0xb) /* busy 32- or 64-bit TSS [SDM 3A 3.5] */
-#define SEL_CODE    0x10	 /* the selectors Linux calls __BOOT_CS and __BOOT_DS */
+#define SEL_CODE    0x10         /* the selectors Linux calls __BOOT_CS and __BOOT_DS */
 #define SEL_DATA    0x18
-#define SEL_TSS	    0x20
+#define SEL_TSS     0x20
 #define TSS_LIMIT   0x67
 #define GDT_ENTRIES 6 /* a 64-bit TSS takes two */
 
@@ -259,9 +259,10 @@ int fw_load_kernel(struct mem *m, const struct fw_boot *b, struct x86_state *s, 
 	if (fw_is_multiboot(k))
 		return fw_load_multiboot(m, b, s, e);
 	if (fw_is_elf(k))
-		return err_set(e, ENOEXEC,
-			       "%s: an ELF file with neither a PVH entry note nor a Multiboot header",
-			       k->name);
+		return err_set(
+			e, ENOEXEC,
+			"%s: an ELF file with neither a PVH entry note nor a Multiboot header",
+			k->name);
 	return err_set(e, ENOEXEC,
 		       "%s: not a kernel: want a Linux bzImage, a PVH ELF or a Multiboot image",
 		       k->name);

@@ -44,9 +44,9 @@ struct mmap_entry { /* size does not count itself */
 	le32 type;
 };
 
-#define MODS_AT	   (FW_INFO + 0x100)
-#define NAME_AT	   (FW_INFO + 0x200)
-#define MMAP_AT	   (FW_INFO + 0x400)
+#define MODS_AT    (FW_INFO + 0x100)
+#define NAME_AT    (FW_INFO + 0x200)
+#define MMAP_AT    (FW_INFO + 0x400)
 #define LOADER_STR "vireo"
 
 static bool find_header(const struct fw_file *f, struct header *ret)
@@ -60,8 +60,8 @@ static bool find_header(const struct fw_file *f, struct header *ret)
 	for (u64 off = 0; off + 12 <= len; off += 4) {
 		const u8 *p = buf + off;
 
-		if (fw_get32(p) != HEADER_MAGIC || fw_get32(p + 4) + fw_get32(p + 8) !=
-							   0u - HEADER_MAGIC)
+		if (fw_get32(p) != HEADER_MAGIC ||
+		    fw_get32(p + 4) + fw_get32(p + 8) != 0u - HEADER_MAGIC)
 			continue;
 		*ret = (struct header){ .file_off = off, .flags = fw_get32(p + 4) };
 		if (!(ret->flags & FLAG_ADDRS))
@@ -121,8 +121,10 @@ static int load_image(struct mem *m, const struct fw_file *f, const struct heade
 		return load_by_addresses(m, f, h, ret_end, e);
 	}
 	if (!fw_is_elf(f))
-		return err_set(e, ENOEXEC, "%s: a Multiboot image that is neither ELF nor says "
-					   "where to load it", f->name);
+		return err_set(e, ENOEXEC,
+			       "%s: a Multiboot image that is neither ELF nor says "
+			       "where to load it",
+			       f->name);
 	TRY(fw_elf_parse(f, &elf, e));
 	TRY(fw_elf_load(m, f, &elf, ret_end, e));
 	*ret_entry = (u32)elf.entry;

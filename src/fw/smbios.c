@@ -58,8 +58,8 @@ static void add_bios(struct table *t) /* [SMBIOS 7.1] */
 	u8 b[0x18 - 4] = { 1, 2, 0x00, 0xe0, 3, 0 };
 
 	fw_put64(b + 6, BIT_ULL(3)); /* characteristics not supported */
-	b[15] = 0x1c;		     /* extension 2: virtual machine, UEFI no, content distribution */
-	b[18] = b[19] = 0xff;	     /* no embedded controller */
+	b[15] = 0x1c;         /* extension 2: virtual machine, UEFI no, content distribution */
+	b[18] = b[19] = 0xff; /* no embedded controller */
 	add(t, 0, b, sizeof b, strings);
 }
 
@@ -127,9 +127,9 @@ static void add_memory_device(struct table *t, u16 array, u64 size) /* [SMBIOS 7
 	fw_put16(b + 4, 0xffff);
 	fw_put16(b + 6, 0xffff);
 	fw_put16(b + 8, mib < 0x7fff ? (u16)mib : 0x7fff);
-	b[10] = 9;		/* DIMM */
-	b[12] = 1;		/* locator */
-	b[14] = 7;		/* type: RAM */
+	b[10] = 9;                /* DIMM */
+	b[12] = 1;                /* locator */
+	b[14] = 7;                /* type: RAM */
 	fw_put16(b + 15, BIT(1)); /* other */
 	b[19] = 2;
 	fw_put32(b + 0x1c - 4, mib < 0x7fff ? 0 : (u32)mib);

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * cfg.h - what a virtual machine is: plain data
+ *
+ * "vireo run" fills a struct vm_config from its command line, opens everything it
+ * names, notes the descriptors in it and passes it as JSON to vireo-vm, which opens
+ * nothing by name. One place describes each member (cfg_json.c) and each option
+ * (cfg_cli.c).
+ */
+#ifndef CFG_CFG_H
+#define CFG_CFG_H
+
+#include "base/compiler.h"
+#include "base/err.h"
+#include "base/types.h"
+
+#define CFG_PATH     1024
+#define CFG_NAME     64
+#define CFG_CMDLINE  4096
+#define CFG_INITRDS  8
+#define CFG_DISKS    16
+#define CFG_NETS     4
+#define CFG_SHARES   4
+#define CFG_FORWARDS 16
+#define CFG_CPUS_MAX 240
+#define CFG_MEM_MIN  (8ull << 20)
+
+enum cfg_engine { CFG_ENGINE_AUTO, CFG_ENGINE_SOFT, CFG_ENGINE_KVM };
+enum cfg_cpu { CFG_CPU_V3, CFG_CPU_V2, CFG_CPU_MAX }; /* order of enum cpu_model */
+enum cfg_net { CFG_NET_NONE, CFG_NET_USER, CFG_NET_TAP };
+
+struct cfg_file {
+	char path[CFG_PATH];
+	i32 fd; /* -1 = not open */
+};
+
+struct disk_config {
+	char path[CFG_PATH];
+	i32 fd;
+	bool read_only, snapshot;
+};
+
+struct forward_config {
+	u32 host_port, guest_port;
+};
+
+struct net_config {
+	u32 kind; /* enum cfg_net */
+	char tap[16];
+	i32 fd;
+	struct forward_config forward[CFG_FORWARDS];
+	u32 nr_forwards;
+};
+
+struct share_config {
+	char path[CFG_PATH];
+	char tag[CFG_NAME];
+	i32 fd;
+	bool read_only;
+};
+
+struct vm_config {
+	char name[CFG_NAME];
+	u32 engine; /* enum cfg_engine */
+	u32 cpu;    /* enum cfg_cpu */
+	u32 nr_cpus;
+	u64 memory; /* bytes */
+	struct cfg_file kernel;
+	struct cfg_file initrd[CFG_INITRDS];
+	u32 nr_initrds;
+	char cmdline[CFG_CMDLINE];
+	bool has_cmdline; /* given by the user */
+	struct disk_config disk[CFG_DISKS];
+	u32 nr_disks;
+	struct net_config net[CFG_NETS];
+	u32 nr_nets;
+	struct share_config share[CFG_SHARES];
+	u32 nr_shares;
+	char serial[CFG_PATH]; /* as chr_open() takes it; "" = not given */
+	i32 serial_fd;         /* listening socket or file, -1 = none */
+	bool debug_exit, test_device, json, interpret;
+	u32 verbose;
+
+	/* "vireo run -- CMD": borrowed from argv, or owned by the JSON it came from */
+	char **command;
+	u32 nr_command;
+};
+
+void cfg_init(struct vm_config *c); /* defaults */
+void cfg_fini(struct vm_config *c); /* frees what cfg_from_json() allocated */
+
+/*
+ * cfg_parse_args() - options of "vireo run"
+ * @argv:	the words after "run"; borrowed by c->command
+ *
+ * Return: 0, or -EINVAL with a sentence that names the option and what was wanted.
+ */
+int cfg_parse_args(struct vm_config *c, int argc, char **argv, struct err *e) MUST_CHECK;
+
+/* What options cannot check alone. */
+int cfg_check(const struct vm_config *c, struct err *e) MUST_CHECK;
+
+void cfg_print_options(void); /* for --help, on stdout */
+
+/* "512M" in bytes; suffixes K, M, G, T. false if it is no size or does not fit. */
+bool cfg_parse_size(const char *s, u64 *ret) MUST_CHECK;
+
+/* A string from malloc, or NULL when out of memory. */
+char *cfg_to_json(const struct vm_config *c);
+/* @c has been through cfg_init(); cfg_fini() it in any case. */
+int cfg_from_json(struct vm_config *c, const char *text, size_t len, struct err *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * cfg_cli.c - the options of "vireo run"
+ *
+ * "--option value" or "--option=value". Every refusal is one sentence: the option,
+ * what was given, what was wanted.
+ */
+#include "cfg/cfg.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct option_def {
+	const char *name;
+	const char *arg;  /* what it takes, NULL = nothing */
+	const char *help; /* NULL = not listed */
+	int (*set)(struct vm_config *c, const char *val, struct err *e);
+};
+
+static int want(struct err *e, const char *opt, const char *val, const char *wanted)
+{
+	return err_set(e, EINVAL, "%s: \"%.80s\": want %s", opt, val, wanted);
+}
+
+static int too_many(struct err *e, const char *opt, unsigned max)
+{
+	return err_set(e, EINVAL, "%s: want it at most %u times", opt, max);
+}
+
+static int copy_str(char *dst, size_t cap, const char *opt, const char *val, struct err *e)
+{
+	if (!*val)
+		return err_set(e, EINVAL, "%s: want a value that is not empty", opt);
+	if (strlen(val) >= cap)
+		return err_set(e, EINVAL, "%s: \"%.40s...\": want at most %zu bytes", opt, val,
+			       cap - 1);
+	strcpy(dst, val);
+	return 0;
+}
+
+static bool parse_number(const char *s, u64 min, u64 max, u64 *ret)
+{
+	char *end;
+	u64 v;
+
+	if (*s < '0' || *s > '9')
+		return false;
+	errno = 0;
+	v = strtoull(s, &end, 10);
+	if (errno || *end || v < min || v > max)
+		return false;
+	*ret = v;
+	return true;
+}
+
+bool cfg_parse_size(const char *s, u64 *ret)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+	char *end;
+	u64 v;
+
+	if (*s < '0' || *s > '9')
+		return false;
+	errno = 0;
+	v = strtoull(s, &end, 10);
+	if (errno)
+		return false;
+	if (!*end) {
+		*ret = v;
+		return true;
+	}
+	unit = strchr(units, *end);
+	if (!unit || (end[1] && strcmp(end + 1, "iB") != 0 && strcmp(end + 1, "B") != 0))
+		return false;
+	for (long i = unit - units; i >= 0; i--)
+		if (__builtin_mul_overflow(v, 1024, &v))
+			return false;
+	*ret = v;
+	return true;
+}
+
+/* One of @names, as its index. */
+static int parse_enum(u32 *ret, const char *opt, const char *val, const char *const *names,
+		      const char *wanted, struct err *e)
+{
+	for (u32 i = 0; names[i]; i++) {
+		if (!strcmp(names[i], val)) {
+			*ret = i;
+			return 0;
+		}
+	}
+	return want(e, opt, val, wanted);
+}
+
+/* -- options with parts: "word,key=value,flag" -------------------------------------- */
+
+struct part {
+	char text[CFG_PATH];
+	const char *val; /* after '=', NULL if there is none */
+};
+
+/* Take the next part of *s; ",," stands for one comma inside it. */
+static int next_part(const char **s, struct part *ret, const char *opt, struct err *e)
+{
+	size_t n = 0;
+	const char *p = *s;
+	char *eq;
+
+	for (; *p; p++) {
+		if (*p == ',' && p[1] != ',')
+			break;
+		if (*p == ',')
+			p++;
+		if (n + 1 == sizeof ret->text)
+			return err_set(e, EINVAL, "%s: want at most %zu bytes", opt, n);
+		ret->text[n++] = *p;
+	}
+	ret->text[n] = '\0';
+	*s = *p ? p + 1 : p;
+	eq = strchr(ret->text, '=');
+	ret->val = eq ? eq + 1 : NULL;
+	if (eq)
+		*eq = '\0';
+	return 0;
+}
+
+static bool is_flag(const struct part *p, const char *name)
+{
+	return !p->val && !strcmp(p->text, name);
+}
+
+static bool is_key(const struct part *p, const char *name)
+{
+	return p->val && !strcmp(p->text, name);
+}
+
+static int set_disk(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char wanted[] = "path=FILE[,readonly][,snapshot]";
+	struct disk_config *d = &c->disk[c->nr_disks];
+	const char *s = val;
+
+	if (c->nr_disks == CFG_DISKS)
+		return too_many(e, "--disk", CFG_DISKS);
+	while (*s) {
+		struct part p;
+
+		TRY(next_part(&s, &p, "--disk", e));
+		if (is_key(&p, "path"))
+			TRY(copy_str(d->path, sizeof d->path, "--disk", p.val, e));
+		else if (is_flag(&p, "readonly"))
+			d->read_only = true;
+		else if (is_flag(&p, "snapshot"))
+			d->snapshot = true;
+		else
+			return want(e, "--disk", val, wanted);
+	}
+	if (!*d->path)
+		return want(e, "--disk", val, wanted);
+	c->nr_disks++;
+	return 0;
+}
+
+static int add_forward(struct net_config *n, const char *val, struct err *e)
+{
+	static const char wanted[] = "HOST:GUEST, two port numbers from 1 to 65535";
+	const char *colon = strchr(val, ':');
+	char host[8] = { 0 };
+	u64 h, g;
+
+	if (n->nr_forwards == CFG_FORWARDS)
+		return too_many(e, "--net forward", CFG_FORWARDS);
+	if (!colon || colon - val >= (long)sizeof host)
+		return want(e, "--net forward", val, wanted);
+	memcpy(host, val, (size_t)(colon - val));
+	if (!parse_number(host, 1, 65535, &h) || !parse_number(colon + 1, 1, 65535, &g))
+		return want(e, "--net forward", val, wanted);
+	n->forward[n->nr_forwards++] = (struct forward_config){ (u32)h, (u32)g };
+	return 0;
+}
+
+static int set_net(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char wanted[] = "user[,forward=HOST:GUEST], tap=NAME or none";
+	struct net_config *n = &c->net[c->nr_nets];
+	const char *s = val;
+	struct part p;
+
+	if (c->nr_nets == CFG_NETS)
+		return too_many(e, "--net", CFG_NETS);
+	TRY(next_part(&s, &p, "--net", e));
+	if (is_flag(&p, "none"))
+		n->kind = CFG_NET_NONE;
+	else if (is_flag(&p, "user"))
+		n->kind = CFG_NET_USER;
+	else if (is_key(&p, "tap"))
+		n->kind = CFG_NET_TAP;
+	else
+		return want(e, "--net", val, wanted);
+	if (n->kind == CFG_NET_TAP)
+		TRY(copy_str(n->tap, sizeof n->tap, "--net tap", p.val, e));
+	while (*s) {
+		TRY(next_part(&s, &p, "--net", e));
+		if (n->kind != CFG_NET_USER || !is_key(&p, "forward"))
+			return want(e, "--net", val, wanted);
+		TRY(add_forward(n, p.val, e));
+	}
+	c->nr_nets++;
+	return 0;
+}
+
+static int set_share(struct vm_config *c, const char *val, struct err *e)
+{
+	struct share_config *sh = &c->share[c->nr_shares];
+	const char *s = val;
+	struct part p;
+
+	if (c->nr_shares == CFG_SHARES)
+		return too_many(e, "--share", CFG_SHARES);
+	TRY(next_part(&s, &p, "--share", e));
+	if (p.val)
+		return want(e, "--share", val, "DIRECTORY[,tag=NAME][,ro]");
+	TRY(copy_str(sh->path, sizeof sh->path, "--share", p.text, e));
+	snprintf(sh->tag, sizeof sh->tag, c->nr_shares ? "share%u" : "share", c->nr_shares);
+	while (*s) {
+		TRY(next_part(&s, &p, "--share", e));
+		if (is_key(&p, "tag"))
+			TRY(copy_str(sh->tag, 32, "--share tag", p.val, e));
+		else if (is_flag(&p, "ro"))
+			sh->read_only = true;
+		else
+			return want(e, "--share", val, "DIRECTORY[,tag=NAME][,ro]");
+	}
+	c->nr_shares++;
+	return 0;
+}
+
+/* -- simple options ------------------------------------------------------------------- */
+
+static int set_engine(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char *const names[] = { "auto", "soft", "kvm", NULL };
+
+	return parse_enum(&c->engine, "--engine", val, names, "auto, soft or kvm", e);
+}
+
+static int set_cpu(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char *const names[] = { "x86-64-v3", "x86-64-v2", "max", NULL };
+
+	return parse_enum(&c->cpu, "--cpu", val, names, "x86-64-v3, x86-64-v2 or max", e);
+}
+
+static int set_cpus(struct vm_config *c, const char *val, struct err *e)
+{
+	u64 n;
+
+	if (!parse_number(val, 1, CFG_CPUS_MAX, &n))
+		return want(e, "--cpus", val, "a number from 1 to 240");
+	c->nr_cpus = (u32)n;
+	return 0;
+}
+
+static int set_memory(struct vm_config *c, const char *val, struct err *e)
+{
+	u64 n;
+
+	if (!cfg_parse_size(val, &n) || (val[strspn(val, "0123456789")] == '\0' && n))
+		return want(e, "--memory", val, "a size with its unit, such as 512M or 2G");
+	if (n < CFG_MEM_MIN)
+		return want(e, "--memory", val, "8M or more");
+	if (n % 4096)
+		return want(e, "--memory", val, "a multiple of 4K");
+	c->memory = n;
+	return 0;
+}
+
+static int set_kernel(struct vm_config *c, const char *val, struct err *e)
+{
+	return copy_str(c->kernel.path, sizeof c->kernel.path, "--kernel", val, e);
+}
+
+static int set_initrd(struct vm_config *c, const char *val, struct err *e)
+{
+	if (c->nr_initrds == CFG_INITRDS)
+		return too_many(e, "--initrd", CFG_INITRDS);
+	TRY(copy_str(c->initrd[c->nr_initrds].path, CFG_PATH, "--initrd", val, e));
+	c->nr_initrds++;
+	return 0;
+}
+
+static int set_cmdline(struct vm_config *c, const char *val, struct err *e)
+{
+	c->has_cmdline = true;
+	c->cmdline[0] = '\0';
+	return *val ? copy_str(c->cmdline, sizeof c->cmdline, "--cmdline", val, e) : 0;
+}
+
+static int set_serial(struct vm_config *c, const char *val, struct err *e)
+{
+	bool ok = !strcmp(val, "stdio") || !strcmp(val, "pty") || !strcmp(val, "none") ||
+		  (!strncmp(val, "unix:", 5) && val[5]) || (!strncmp(val, "file:", 5) && val[5]);
+
+	if (!ok)
+		return want(e, "--serial", val, "stdio, pty, unix:PATH, file:PATH or none");
+	if (!strncmp(val, "unix:", 5) && strlen(val + 5) > 107)
+		return want(e, "--serial", val, "a socket path of at most 107 bytes");
+	return copy_str(c->serial, sizeof c->serial, "--serial", val, e);
+}
+
+static int set_name(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789-_.";
+
+	if (!*val || val[strspn(val, allowed)] || strlen(val) >= sizeof c->name)
+		return want(e, "--name", val, "up to 63 letters, digits, '-', '_' or '.'");
+	return copy_str(c->name, sizeof c->name, "--name", val, e);
+}
+
+static int set_debug_exit(struct vm_config *c, const char *val UNUSED, struct err *e UNUSED)
+{
+	c->debug_exit = true;
+	return 0;
+}
+
+static int set_test_device(struct vm_config *c, const char *val UNUSED, struct err *e UNUSED)
+{
+	c->test_device = true;
+	return 0;
+}
+
+static int set_json(struct vm_config *c, const char *val UNUSED, struct err *e UNUSED)
+{
+	c->json = true;
+	return 0;
+}
+
+static int set_interpret(struct vm_config *c, const char *val UNUSED, struct err *e UNUSED)
+{
+	c->interpret = true;
+	return 0;
+}
+
+static int set_verbose(struct vm_config *c, const char *val UNUSED, struct err *e UNUSED)
+{
+	c->verbose++;
+	return 0;
+}
+
+static const struct option_def options[] = {
+	{ "--engine", "auto|soft|kvm", "what runs the CPUs", set_engine },
+	{ "--cpus", "N", "virtual CPUs (1)", set_cpus },
+	{ "--cpu", "MODEL", "x86-64-v3 (default), x86-64-v2 or max", set_cpu },
+	{ "--memory", "SIZE", "RAM, such as 512M (default) or 2G", set_memory },
+	{ "--kernel", "FILE", "Linux bzImage, PVH ELF or Multiboot image", set_kernel },
+	{ "--initrd", "FILE", "initial RAM disk or Multiboot module; may repeat", set_initrd },
+	{ "--cmdline", "TEXT", "kernel command line", set_cmdline },
+	{ "--disk", "path=FILE[,readonly][,snapshot]", "a disk; may repeat", set_disk },
+	{ "--net", "user[,forward=HOST:GUEST]|tap=NAME|none", "network (user); may repeat",
+	  set_net },
+	{ "--share", "DIRECTORY[,tag=NAME][,ro]", "share a host directory (9p)", set_share },
+	{ "--serial", "stdio|pty|unix:PATH|file:PATH|none", "first serial port (stdio)",
+	  set_serial },
+	{ "--name", "NAME", "name of the VM", set_name },
+	{ "--debug-exit", NULL, "isa-debug-exit device at port 0xf4", set_debug_exit },
+	{ "--test-device", NULL, "pc-testdev device", set_test_device },
+	{ "--json", NULL, "events as JSON lines on standard error", set_json },
+	{ "--interpret", NULL, NULL, set_interpret },
+	{ "-v", NULL, "say more", set_verbose },
+};
+
+/* "--opt" or "--opt=value" */
+static const struct option_def *find_option(const char *word)
+{
+	size_t n = strcspn(word, "=");
+
+	for (size_t i = 0; i < array_len(options); i++)
+		if (strlen(options[i].name) == n && !strncmp(options[i].name, word, n))
+			return &options[i];
+	return NULL;
+}
+
+int cfg_parse_args(struct vm_config *c, int argc, char **argv, struct err *e)
+{
+	for (int i = 0; i < argc; i++) {
+		const struct option_def *o = find_option(argv[i]);
+		const char *val = strchr(argv[i], '=');
+
+		if (!strcmp(argv[i], "--")) {
+			c->command = argv + i + 1;
+			c->nr_command = (u32)(argc - i - 1);
+			if (!c->nr_command)
+				return err_set(e, EINVAL, "--: want a command after it");
+			return 0;
+		}
+		if (!o && argv[i][0] == '-')
+			return err_set(e, EINVAL, "%.80s: unknown option: see vireo run --help",
+				       argv[i]);
+		if (!o)
+			return err_set(e, EINVAL,
+				       "\"%.80s\": want an option, or -- before a command",
+				       argv[i]);
+		if (!o->arg && val)
+			return err_set(e, EINVAL, "%s: want no value", o->name);
+		if (o->arg && !val && i + 1 == argc)
+			return err_set(e, EINVAL, "%s: want %s after it", o->name, o->arg);
+		if (o->arg)
+			val = val ? val + 1 : argv[++i];
+		TRY(o->set(c, val, e));
+	}
+	return 0;
+}
+
+void cfg_print_options(void)
+{
+	for (size_t i = 0; i < array_len(options); i++) {
+		const struct option_def *o = &options[i];
+		char left[80];
+
+		if (!o->help)
+			continue;
+		snprintf(left, sizeof left, "%s %s", o->name, o->arg ? o->arg : "");
+		printf(strlen(left) > 30 ? "  %s\n  %-30s %s\n" : "  %-30s %s%s\n", left,
+		       strlen(left) > 30 ? "" : o->help, strlen(left) > 30 ? o->help : "");
+	}
+}
