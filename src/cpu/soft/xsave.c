@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * xsave.c - FXSAVE, FXRSTOR and the XSAVE family, on the parked image
+ * [SDM 1 10.5, 13.7-13.12]
+ *
+ * Everything is checked before anything is written: the area may cross pages.
+ */
+#include "cpu/soft/mmu.h"
+#include "cpu/soft/ops.h"
+#include "cpu/soft/seg.h"
+#include "cpu/soft/xstate.h"
+
+enum xs_kind { XS_STD, XS_OPT, XS_COMPACT };
+
+/* One execution of the family. */
+struct xs_op {
+	struct vcpu *v;
+	u64 la;	  /* of the area */
+	u64 rfbm; /* requested components, of those enabled */
+	u64 comp_bv; /* compacted: components with room in the area, bit 63 included; else 0 */
+	bool is64;
+};
+
+static int gp0(struct vcpu *v)
+{
+	return raise_err(v, EX_GP, 0);
+}
+
+/* -- geometry ------------------------------------------------------------------- */
+
+static unsigned comp_size(unsigned n)
+{
+	return xs_layout()->comp[n].size;
+}
+
+/* Offset of extended component @n (2..) in the area. */
+static unsigned comp_off(const struct xs_op *o, unsigned n)
+{
+	const struct xs_comp *c = xs_layout()->comp;
+	unsigned off = XS_HDR_END;
+
+	if (!o->comp_bv)
+		return c[n].off;
+	for (unsigned k = XC_AVX; k <= n; k++) {
+		if (!(o->comp_bv & BIT_ULL(k)))
+			continue;
+		if (c[k].align64)
+			off = (unsigned)align_up(off, 64);
+		if (k < n)
+			off += c[k].size;
+	}
+	return off;
+}
+
+/* Bytes of the area that hold @mask. */
+static unsigned area_size(const struct xs_op *o, u64 mask)
+{
+	unsigned end = XS_HDR_END;
+
+	for (unsigned n = XC_AVX; n < NR_XC; n++)
+		if (mask & BIT_ULL(n) && comp_off(o, n) + comp_size(n) > end)
+			end = comp_off(o, n) + comp_size(n);
+	return end;
+}
+
+/* Bytes of component @n that the mode can reach: registers 8 and up need 64-bit mode. */
+static unsigned comp_len(const struct xs_op *o, unsigned n)
+{
+	if (n == XC_SSE)
+		return o->is64 ? 256 : 128;
+	if (n == XC_HI16_ZMM)
+		return o->is64 ? comp_size(n) : 0;
+	if (n == XC_AVX || n == XC_ZMM_HI256)
+		return o->is64 ? comp_size(n) : comp_size(n) / 2;
+	return comp_size(n);
+}
+
+static int put(const struct xs_op *o, unsigned area_off, unsigned img_off, unsigned len)
+{
+	return len ? lin_write_buf(o->v, o->la + area_off, o->v->s.xsave + img_off, len) : X_OK;
+}
+
+/* -- FXSAVE, FXRSTOR -------------------------------------------------------------- */
+
+static bool fx_has_xmm(const struct vcpu *v)
+{
+	return (v->s.cr4 & CR4_OSFXSR) &&
+	       !((v->s.efer & EFER_FFXSR) && is_long64(v) && v->cpl == 0);
+}
+
+static int fx_start(struct vcpu *v, const struct insn *i, enum access acc, struct xs_op *o)
+{
+	if (v->s.cr0 & (CR0_EM | CR0_TS))
+		return raise_ex(v, EX_NM);
+	*o = (struct xs_op){ .v = v, .is64 = is_long64(v) };
+	TRY(insn_linear(v, i, XS_LEGACY_END, acc, &o->la));
+	if (o->la & 15)
+		return gp0(v);
+	return lin_check(v, o->la, XS_LEGACY_END, acc);
+}
+
+static int do_fxsave(struct vcpu *v, const struct insn *i)
+{
+	struct xs_op o;
+
+	TRY(fx_start(v, i, ACC_W, &o));
+	fp_park(v);
+	*xs_u32(v, XS_MXCSR_MASK) = xs_layout()->mxcsr_mask;
+	return put(&o, 0, 0, fx_has_xmm(v) ? XS_XMM + comp_len(&o, XC_SSE) : XS_XMM);
+}
+
+static int do_fxrstor(struct vcpu *v, const struct insn *i)
+{
+	ALIGNED(8) u8 buf[XS_LEGACY_END];
+	struct xs_op o;
+
+	TRY(fx_start(v, i, ACC_R, &o));
+	TRY(lin_read_buf(v, o.la, buf, sizeof(buf)));
+	if (!mxcsr_valid(*(u32 *)(buf + XS_MXCSR)))
+		return gp0(v);
+	fp_park(v);
+	copy_bytes(v->s.xsave, buf, XS_MXCSR);
+	copy_bytes(v->s.xsave + XS_ST, buf + XS_ST, XS_XMM - XS_ST);
+	*xs_u32(v, XS_MXCSR) = *(u32 *)(buf + XS_MXCSR);
+	*xs_u64(v, XS_BV) |= XCR0_X87;
+	if (fx_has_xmm(v)) {
+		copy_bytes(v->s.xsave + XS_XMM, buf + XS_XMM, comp_len(&o, XC_SSE));
+		*xs_u64(v, XS_BV) |= XCR0_SSE;
+	}
+	return X_OK;
+}
+
+/* -- XSAVE ------------------------------------------------------------------------- */
+
+/* Checks every form starts with; fills rfbm. @supervisor: XSAVES, XRSTORS. */
+static int xs_start(struct vcpu *v, struct xs_op *o, bool supervisor)
+{
+	u64 req = (u32)v->s.gpr[RAX] | v->s.gpr[RDX] << 32;
+
+	if (!(v->s.cr4 & CR4_OSXSAVE))
+		return raise_ex(v, EX_UD);
+	if (v->s.cr0 & CR0_TS)
+		return raise_ex(v, EX_NM);
+	if (supervisor && v->cpl)
+		return gp0(v);
+	*o = (struct xs_op){ .v = v, .rfbm = req & v->s.xcr0, .is64 = is_long64(v) };
+	return X_OK;
+}
+
+static int xs_address(const struct insn *i, struct xs_op *o, unsigned size, enum access acc)
+{
+	TRY(insn_linear(o->v, i, size, acc, &o->la));
+	if (o->la & 63)
+		return gp0(o->v);
+	return lin_check(o->v, o->la, size, acc);
+}
+
+static int put_legacy(const struct xs_op *o, u64 which, bool mxcsr)
+{
+	if (which & XCR0_X87) {
+		TRY(put(o, 0, 0, XS_MXCSR));
+		TRY(put(o, XS_ST, XS_ST, XS_XMM - XS_ST));
+	}
+	if (mxcsr) {
+		*xs_u32(o->v, XS_MXCSR_MASK) = xs_layout()->mxcsr_mask;
+		TRY(put(o, XS_MXCSR, XS_MXCSR, 8));
+	}
+	return which & XCR0_SSE ? put(o, XS_XMM, XS_XMM, comp_len(o, XC_SSE)) : X_OK;
+}
+
+static int put_extended(const struct xs_op *o, u64 which)
+{
+	for (unsigned n = XC_AVX; n < NR_XC; n++)
+		if (which & BIT_ULL(n))
+			TRY(put(o, comp_off(o, n), xs_layout()->comp[n].off, comp_len(o, n)));
+	return X_OK;
+}
+
+static int put_header(const struct xs_op *o, u64 bv)
+{
+	u64 old = 0;
+
+	if (!o->comp_bv) {
+		TRY(lin_read(o->v, o->la + XS_BV, 8, &old));
+		return lin_write(o->v, o->la + XS_BV, 8, (old & ~o->rfbm) | bv);
+	}
+	TRY(lin_write(o->v, o->la + XS_BV, 8, bv));
+	return lin_write(o->v, o->la + XS_COMP_BV, 8, o->comp_bv);
+}
+
+static int do_xsave(struct vcpu *v, const struct insn *i, enum xs_kind kind, bool supervisor)
+{
+	struct xs_op o;
+	u64 bv, which;
+	bool mxcsr;
+
+	TRY(xs_start(v, &o, supervisor));
+	if (kind == XS_COMPACT)
+		o.comp_bv = o.rfbm | XCOMP_COMPACT;
+	TRY(xs_address(i, &o, area_size(&o, o.rfbm), ACC_W));
+	fp_park(v);
+	bv = *xs_u64(v, XS_BV) & o.rfbm;
+	if (kind == XS_COMPACT && *xs_u32(v, XS_MXCSR) != MXCSR_DEFAULT)
+		bv |= o.rfbm & XCR0_SSE;
+	which = kind == XS_STD ? o.rfbm : bv;
+	mxcsr = (kind == XS_COMPACT ? bv & XCR0_SSE : o.rfbm & (XCR0_SSE | XCR0_AVX)) != 0;
+	TRY(put_legacy(&o, which, mxcsr));
+	TRY(put_extended(&o, which));
+	return put_header(&o, bv);
+}
+
+/* -- XRSTOR ------------------------------------------------------------------------ */
+
+/* Header rules [SDM 1 13.8.1, 13.8.2]. @hdr: the 64 bytes. */
+static bool header_ok(const struct xs_op *o, const u64 *hdr, bool supervisor)
+{
+	u64 bv = hdr[0], comp = hdr[1];
+	unsigned must_zero = comp & XCOMP_COMPACT ? 8 : 3; /* qwords 2.. that are checked */
+
+	for (unsigned k = 2; k < must_zero; k++)
+		if (hdr[k])
+			return false;
+	if (!(comp & XCOMP_COMPACT))
+		return !supervisor && !comp && !(bv & ~o->v->s.xcr0);
+	return !(comp & ~(o->v->s.xcr0 | XCOMP_COMPACT)) && !(bv & ~comp);
+}
+
+/* Does the instruction take MXCSR from memory? */
+static bool loads_mxcsr(const struct xs_op *o, u64 bv)
+{
+	if (o->comp_bv)
+		return o->rfbm & bv & XCR0_SSE;
+	return o->rfbm & (XCR0_SSE | XCR0_AVX);
+}
+
+/* Copy component @n from the area's copy @buf, or initialise it. */
+static void take_comp(const struct xs_op *o, const u8 *buf, unsigned n, bool init)
+{
+	struct vcpu *v = o->v;
+	unsigned len = comp_len(o, n);
+
+	if (init)
+		xs_init_comp(v, n, len);
+	else if (n == XC_X87) {
+		copy_bytes(v->s.xsave, buf, XS_MXCSR);
+		copy_bytes(v->s.xsave + XS_ST, buf + XS_ST, XS_XMM - XS_ST);
+	} else if (n == XC_SSE)
+		copy_bytes(v->s.xsave + XS_XMM, buf + XS_XMM, len);
+	else
+		copy_bytes(v->s.xsave + xs_layout()->comp[n].off, buf + comp_off(o, n), len);
+	/* Outside 64-bit mode the upper registers stay: the component stays in use. */
+	if (!init)
+		*xs_u64(v, XS_BV) |= BIT_ULL(n);
+	else if (o->is64 || n == XC_X87 || n == XC_OPMASK)
+		*xs_u64(v, XS_BV) &= ~BIT_ULL(n);
+}
+
+static int read_area(const struct xs_op *o, u8 *buf, u64 bv)
+{
+	for (unsigned n = XC_AVX; n < NR_XC; n++)
+		if (o->rfbm & bv & BIT_ULL(n))
+			TRY(lin_read_buf(o->v, o->la + comp_off(o, n), buf + comp_off(o, n),
+					 comp_size(n)));
+	return X_OK;
+}
+
+static int do_xrstor(struct vcpu *v, const struct insn *i, bool supervisor)
+{
+	ALIGNED(8) u8 buf[X86_XSAVE_SIZE];
+	struct xs_op o;
+	u64 bv, *hdr = (u64 *)(buf + XS_BV);
+
+	TRY(xs_start(v, &o, supervisor));
+	TRY(xs_address(i, &o, XS_HDR_END, ACC_R));
+	TRY(lin_read_buf(v, o.la, buf, XS_HDR_END));
+	if (!header_ok(&o, hdr, supervisor))
+		return gp0(v);
+	bv = hdr[0];
+	o.comp_bv = hdr[1];
+	TRY(xs_address(i, &o, area_size(&o, o.rfbm & bv), ACC_R));
+	TRY(read_area(&o, buf, bv));
+	if (loads_mxcsr(&o, bv) && !mxcsr_valid(*(u32 *)(buf + XS_MXCSR)))
+		return gp0(v);
+	fp_park(v);
+	for (unsigned n = 0; n < NR_XC; n++)
+		if (o.rfbm & BIT_ULL(n))
+			take_comp(&o, buf, n, !(bv & BIT_ULL(n)));
+	if (loads_mxcsr(&o, bv))
+		*xs_u32(v, XS_MXCSR) = *(u32 *)(buf + XS_MXCSR);
+	else if (o.comp_bv && o.rfbm & XCR0_SSE)
+		*xs_u32(v, XS_MXCSR) = MXCSR_DEFAULT;
+	return X_OK;
+}
+
+/* -- dispatch ---------------------------------------------------------------------- */
+
+int exec_xsave(struct vcpu *v, const struct insn *i)
+{
+	unsigned ext = i->modrm >> 3 & 7;
+
+	if (!i->is_mem || i->map != MAP_0F)
+		return raise_ex(v, EX_UD);
+	switch (i->op << 4 | ext) {
+	case 0xae0:
+		return do_fxsave(v, i);
+	case 0xae1:
+		return do_fxrstor(v, i);
+	case 0xae4:
+		return do_xsave(v, i, XS_STD, false);
+	case 0xae5:
+		return do_xrstor(v, i, false);
+	case 0xae6:
+		return do_xsave(v, i, XS_OPT, false);
+	case 0xc74:
+		return do_xsave(v, i, XS_COMPACT, false);
+	case 0xc75:
+		return do_xsave(v, i, XS_COMPACT, true);
+	case 0xc73:
+		return do_xrstor(v, i, true);
+	default:
+		return raise_ex(v, EX_UD);
+	}
+}
