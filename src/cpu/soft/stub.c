@@ -14,14 +14,12 @@
 #include "cpu/soft/stub.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include "cpu/soft/codebuf.h"
+#include "cpu/soft/trap.h"
 
 #define NR_SLOTS  4096
 #define SLOT_CODE 160 /* bytes of code; the longest stub has about 120 */
@@ -38,63 +36,8 @@ struct vec_stub {
 	struct slot slots[NR_SLOTS];
 	struct codebuf code;
 	u8 *guarded; /* three pages, the middle one accessible */
-
-	/* while a stub runs, for the signal handler on the same thread */
-	const u8 *insn, *resume;
-	volatile u8 trap;
-	volatile u64 trap_addr;
+	struct trap_site site;
 };
-
-static _Thread_local struct vec_stub *volatile running;
-
-/* -- traps ------------------------------------------------------------------------ */
-
-static const int trap_signals[] = { SIGILL, SIGFPE, SIGSEGV, SIGBUS };
-static struct sigaction old_action[array_len(trap_signals)];
-static pthread_once_t handlers_once = PTHREAD_ONCE_INIT;
-
-bool vec_signal(int sig, void *ucontext)
-{
-	struct vec_stub *s = running;
-	ucontext_t *uc = ucontext;
-	greg_t *g = uc->uc_mcontext.gregs;
-
-	(void)sig;
-	if (!s || (const u8 *)g[REG_RIP] != s->insn)
-		return false;
-	s->trap = (u8)g[REG_TRAPNO];
-	s->trap_addr = (u64)g[REG_CR2];
-	g[REG_RIP] = (greg_t)(uintptr_t)s->resume;
-	return true;
-}
-
-static void on_trap(int sig, siginfo_t *si, void *uc)
-{
-	unsigned k = 0;
-
-	if (vec_signal(sig, uc))
-		return;
-	while (trap_signals[k] != sig)
-		k++;
-	if (old_action[k].sa_flags & SA_SIGINFO) {
-		old_action[k].sa_sigaction(sig, si, uc);
-	} else if (old_action[k].sa_handler != SIG_DFL && old_action[k].sa_handler != SIG_IGN) {
-		old_action[k].sa_handler(sig);
-	} else {
-		/* Not ours and nobody else's: let it happen again with its usual end. */
-		signal(sig, SIG_DFL);
-	}
-}
-
-static void install_handlers(void)
-{
-	struct sigaction sa = { .sa_sigaction = on_trap,
-				.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
-
-	sigemptyset(&sa.sa_mask);
-	for (unsigned k = 0; k < array_len(trap_signals); k++)
-		sigaction(trap_signals[k], &sa, &old_action[k]);
-}
 
 /* -- life --------------------------------------------------------------------------- */
 
@@ -120,7 +63,7 @@ struct vec_stub *vec_new(struct err *e)
 		vec_free(s);
 		return NULL;
 	}
-	pthread_once(&handlers_once, install_handlers);
+	trap_install();
 	return s;
 }
 
@@ -440,16 +383,18 @@ void stub_run(struct vcpu *v, const struct insn *i, void *mem, struct stub_trap 
 	*ret_trap = (struct stub_trap){ .vector = slot->is_ud ? EX_UD : NO_TRAP };
 	if (slot->is_ud)
 		return;
-	s->insn = code + slot->insn_off;
-	s->resume = code + slot->insn_end;
-	s->trap = NO_TRAP;
+	s->site = (struct trap_site){
+		.insn = (uintptr_t)code + slot->insn_off,
+		.resume = (uintptr_t)code + slot->insn_end,
+		.vector = NO_TRAP,
+	};
 	fp_unpark(v);
-	running = s;
+	trap_armed = &s->site;
 	fl = ((u64(*)(struct vcpu *, void *))(uintptr_t)code)(v, mem);
-	running = NULL;
-	if (unlikely(s->trap != NO_TRAP)) {
-		*ret_trap = (struct stub_trap){ .vector = s->trap, .addr = s->trap_addr };
-		slot->is_ud = s->trap == EX_UD;
+	trap_armed = NULL;
+	if (unlikely(s->site.vector != NO_TRAP)) {
+		*ret_trap = (struct stub_trap){ .vector = s->site.vector, .addr = s->site.addr };
+		slot->is_ud = s->site.vector == EX_UD;
 		return;
 	}
 	if (i->flags_w)

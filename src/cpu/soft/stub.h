@@ -16,7 +16,7 @@
 #include "cpu/soft/insn.h"
 #include "cpu/soft/vcpu.h"
 
-/* A page of bounce memory with an inaccessible page on either side. */
+/* Size of stub_edge(): a page of bounce memory with an inaccessible page on either side. */
 #define STUB_PAGE 4096
 
 struct stub_trap {
@@ -36,13 +36,5 @@ void stub_run(struct vcpu *v, const struct insn *i, void *mem, struct stub_trap 
 
 u8 *stub_edge(struct vec_stub *s);   /* start of the page between the two inaccessible ones */
 u8 *stub_bounce(struct vec_stub *s); /* 512 bytes, 64-byte aligned */
-
-/*
- * For whoever owns SIGILL, SIGFPE, SIGSEGV and SIGBUS: true if the signal came
- * from a stub on this thread; the context then resumes after the instruction.
- * vec_new() installs handlers that call this and pass the rest on to the
- * handlers they replaced.
- */
-bool vec_signal(int sig, void *ucontext);
 
 #endif

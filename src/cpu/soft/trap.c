@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * trap.c - catching the host exceptions of one expected instruction: see trap.h
+ */
+#include "cpu/soft/trap.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <ucontext.h>
+
+#include "base/compiler.h"
+
+_Thread_local struct trap_site *volatile trap_armed;
+
+static const int signals[] = { SIGILL, SIGFPE, SIGSEGV, SIGBUS };
+static struct sigaction replaced[array_len(signals)];
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+bool trap_signal(void *ucontext)
+{
+	greg_t *g = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
+	struct trap_site *s = trap_armed;
+
+	if (!s || (u64)g[REG_RIP] != s->insn)
+		return false;
+	s->vector = (u8)g[REG_TRAPNO];
+	s->addr = (u64)g[REG_CR2];
+	g[REG_RIP] = (greg_t)s->resume;
+	return true;
+}
+
+static void on_signal(int sig, siginfo_t *si, void *uc)
+{
+	unsigned k = 0;
+
+	if (trap_signal(uc))
+		return;
+	while (signals[k] != sig)
+		k++;
+	if (replaced[k].sa_flags & SA_SIGINFO)
+		replaced[k].sa_sigaction(sig, si, uc);
+	else if (replaced[k].sa_handler != SIG_DFL && replaced[k].sa_handler != SIG_IGN)
+		replaced[k].sa_handler(sig);
+	else
+		signal(sig, SIG_DFL); /* nobody's: let it happen again with its usual end */
+}
+
+static void install(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_signal,
+				.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+
+	sigemptyset(&sa.sa_mask);
+	for (unsigned k = 0; k < array_len(signals); k++)
+		sigaction(signals[k], &sa, &replaced[k]);
+}
+
+void trap_install(void)
+{
+	pthread_once(&once, install);
+}
