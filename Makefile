@@ -15,17 +15,17 @@ B := build/$(MODE)
 endif
 O := $B/obj
 
-WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wwrite-strings -Wpointer-arith \
-	-Wstrict-prototypes -Wmissing-prototypes -Wimplicit-fallthrough -Wformat=2
-CFLAGS := -std=gnu17 -D_GNU_SOURCE -g -fno-strict-aliasing -fno-common -fwrapv -fPIE -pthread \
-	  -Isrc -MMD -MP $(WARN) $($(MODE)_CFLAGS)
-LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now $($(MODE)_CFLAGS)
-
 rel_CFLAGS  := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 dbg_CFLAGS  := -Og
 asan_CFLAGS := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan_CFLAGS := -O1 -fsanitize=thread
 cov_CFLAGS  := -O0 --coverage
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wwrite-strings -Wpointer-arith \
+	-Wstrict-prototypes -Wmissing-prototypes -Wimplicit-fallthrough -Wformat=2
+CFLAGS := -std=gnu17 -D_GNU_SOURCE -g -fno-strict-aliasing -fno-common -fwrapv -fPIE -pthread \
+	  -Isrc -MMD -MP $(WARN) $($(MODE)_CFLAGS)
+LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now $($(MODE)_CFLAGS)
 
 LIBS_vireo     := -ljansson -lext2fs -lcom_err
 LIBS_vireo-vm  := -luring -ljansson -lz

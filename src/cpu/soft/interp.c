@@ -233,8 +233,8 @@ int interp_step(struct vcpu *v)
 	u64 rf = v->s.rflags & FL_RF;
 	bool tf = v->s.rflags & FL_TF;
 	struct insn scratch;
-	const struct insn *i;
-	op_fn *fn;
+	const struct insn *i = &scratch;
+	op_fn *fn = NULL;
 	int r;
 
 	v->in_rep = false;
