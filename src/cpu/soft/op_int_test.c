@@ -358,7 +358,7 @@ TEST(moves_extend_and_keep_as_the_host_does)
 	ND("movbe eax, [rsi]\nmovbe [rdi], r9\nmovbe cx, [rsi+3]");
 	ND("movnti [rsi], eax\nmovnti [rdi], r9");
 	ND("movzx eax, al\nlea rbx, [rsi]\nxlatb");
-	ND("crc32 eax, bl\ncrc32 eax, bh\ncrc32 eax, cx\ncrc32 ecx, [rsi]\ncrc32 r9, rdx");
+	ND("crc32 eax, bl\ncrc32 eax, bh\ncrc32 eax, cx\ncrc32 ecx, word ptr [rsi]\ncrc32 r9, rdx");
 	ND("adcx eax, ecx\nadox r9, [rsi]");
 	ND("cmp byte ptr [rip+1f], 3\ncmp dword ptr [rip+1f], 0x1234567\n1: nop");
 }
