@@ -45,6 +45,9 @@ struct dev *virtio_mmio_new(const struct virtio_class *c, const void *cfg, const
 /* The device model behind a transport (its state is saved beside the transport's). */
 struct dev *virtio_behind(struct dev *transport);
 
+/* Also offer the packed ring layout; before the guest runs. */
+void virtio_offer_packed(struct dev *transport);
+
 extern const struct virtio_class virtio_blk_class, virtio_net_class, virtio_console_class,
 	virtio_rng_class, virtio_vsock_class, virtio_9p_class;
 
@@ -110,8 +113,9 @@ enum virtio_status { /* [virtio 2.1] */
 struct virtio_class {
 	/*
 	 * Name, state and life cycle of the device. init sets nr_queues, the queues'
-	 * max_size, offered (device bits only) and config. reset returns the device's
-	 * own registers to their first values; the queues are reset already.
+	 * max_size, offered (device bits only) and config. reset waits for what is in
+	 * flight (it may still push) and returns the device's own members to their first
+	 * values; the queues are reset after it.
 	 */
 	struct dev_class dev;
 	u16 id;	       /* [virtio 5] device type */
@@ -136,8 +140,6 @@ struct virtio {
 	u8 nr_queues;
 	u16 config_len;
 	u32 config_gen;
-	u32 inflight;	/* requests the device waits for, see virtio_get() */
-	bool resetting; /* reset asked for, waits for inflight to reach 0 */
 	u8 config[VIRTIO_CONFIG_MAX];
 	struct virtq q[VIRTIO_MAX_QUEUES];
 };
@@ -147,8 +149,7 @@ struct virtio {
 	FIELD_NOT_SAVED(S, m.dev), FIELD_NOT_SAVED(S, m.tp), FIELD_NOT_SAVED(S, m.tp_dev), \
 	FIELD_NOT_SAVED(S, m.offered), FIELD(S, m.features), FIELD(S, m.status), \
 	FIELD_NOT_SAVED(S, m.nr_queues), FIELD_NOT_SAVED(S, m.config_len), \
-	FIELD(S, m.config_gen), FIELD_NOT_SAVED(S, m.inflight), \
-	FIELD_NOT_SAVED(S, m.resetting), FIELD(S, m.config), \
+	FIELD(S, m.config_gen), FIELD(S, m.config), \
 	VIRTQ_FIELDS(S, m.q[0]), VIRTQ_FIELDS(S, m.q[1]), \
 	VIRTQ_FIELDS(S, m.q[2]), VIRTQ_FIELDS(S, m.q[3]), \
 	VIRTQ_FIELDS(S, m.q[4]), VIRTQ_FIELDS(S, m.q[5]), \
@@ -169,19 +170,12 @@ static inline bool virtio_has(const struct virtio *v, u64 feature)
 	return v->features & feature;
 }
 
-/* DRIVER_OK, and neither broken nor being reset: queues may be used. */
+/* DRIVER_OK and not broken: queues may be used. */
 bool virtio_running(const struct virtio *v);
 
 void virtio_set_queues(struct virtio *v, unsigned nr, unsigned size);
+int virtio_loaded(struct dev *d, struct err *e) MUST_CHECK; /* for the class's loaded */
 void virtio_config_changed(struct virtio *v); /* config[] was changed by the device */
-
-/*
- * A request left the device (get) and came back (put). While any is out, a reset is
- * pending, not done: the driver reads the old status until then. After put, a
- * request that finds !virtio_running() must not touch its queue.
- */
-void virtio_get(struct virtio *v);
-void virtio_put(struct virtio *v);
 
 /* -- for transports ---------------------------------------------------------------------- */
 
@@ -190,11 +184,10 @@ struct dev *virtio_dev_new(const struct virtio_class *c, const void *cfg, const 
 			   struct dev *tp_dev, struct err *e) MUST_CHECK;
 void virtio_reset(struct virtio *v);
 void virtio_set_status(struct virtio *v, u8 status); /* a driver's write */
-u32 virtio_get_features(const struct virtio *v, u32 sel);
+void virtio_needs_reset(struct virtio *v, const char *what);
 void virtio_set_features(struct virtio *v, u32 sel, u32 val);
 u32 virtio_config_read(struct virtio *v, u64 off, unsigned size);
 void virtio_config_write(struct virtio *v, u64 off, unsigned size, u32 val);
 void virtio_notify(struct virtio *v, u32 n);
-int virtio_loaded(struct virtio *v, struct err *e) MUST_CHECK;
 
 #endif

@@ -59,9 +59,9 @@ struct virtq {
 	bool signalled_valid;
 
 	u8 *desc_p, *driver_p, *device_p; /* host pointers, set while running */
-	u16 pending_flags; /* packed: head flags withheld until vq_flush() */
-	u16 pending_slot;
-	u16 pending_nr; /* pushed, not yet published */
+	u16 pending_nr;	   /* pushed, not yet published */
+	u16 pending_slot;  /* packed: the first of them, */
+	u16 pending_flags; /* and its flags, withheld until vq_flush() */
 };
 
 /* clang-format off */

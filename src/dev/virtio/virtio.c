@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+/* virtio.c - what every virtio device does, whatever its transport; see virtio.h */
+#include "dev/virtio/virtio.h"
+
+#include "base/bits.h"
+#include "dev/virtio/transport.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct dev *virtio_dev_new(const struct virtio_class *c, const void *cfg, const char *id,
+			   const struct dev_env *env, const struct virtio_transport *tp,
+			   struct dev *tp_dev, struct err *e)
+{
+	struct dev *d = dev_new(&c->dev, id, env, cfg, e);
+	struct virtio *v;
+
+	if (!d)
+		return NULL;
+	v = container_of(d, struct virtio, dev);
+	v->tp = tp;
+	v->tp_dev = tp_dev;
+	v->offered |= VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC;
+	return d;
+}
+
+bool virtio_running(const struct virtio *v)
+{
+	return (v->status & (VIRTIO_DRIVER_OK | VIRTIO_NEEDS_RESET)) == VIRTIO_DRIVER_OK;
+}
+
+void virtio_set_queues(struct virtio *v, unsigned nr, unsigned size)
+{
+	v->nr_queues = (u8)nr;
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
+		v->q[i].v = v;
+		v->q[i].n = (u16)i;
+		v->q[i].max_size = i < nr ? (u16)size : 0;
+		vq_reset(&v->q[i]);
+	}
+}
+
+void virtio_needs_reset(struct virtio *v, const char *what)
+{
+	dev_guest_error(&v->dev, what);
+	if (v->status & VIRTIO_NEEDS_RESET)
+		return;
+	v->status |= VIRTIO_NEEDS_RESET;
+	if (v->status & VIRTIO_DRIVER_OK)
+		v->tp->config_irq(v);
+}
+
+void virtio_config_changed(struct virtio *v)
+{
+	v->config_gen++;
+	if (v->status & VIRTIO_DRIVER_OK)
+		v->tp->config_irq(v);
+}
+
+void virtio_reset(struct virtio *v)
+{
+	if (v->dev.class->reset)
+		v->dev.class->reset(&v->dev);
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
+		vq_reset(&v->q[i]);
+	v->status = 0;
+	v->features = 0;
+}
+
+void virtio_set_features(struct virtio *v, u32 sel, u32 val)
+{
+	if (sel > 1 || (v->status & VIRTIO_FEATURES_OK))
+		return;
+	v->features &= sel ? 0xffffffffull : ~0xffffffffull;
+	v->features |= (u64)val << (32 * sel);
+}
+
+void virtio_set_status(struct virtio *v, u8 status)
+{
+	u8 old = v->status;
+
+	if (!status) {
+		virtio_reset(v);
+		return;
+	}
+	if ((status & ~old & VIRTIO_FEATURES_OK) &&
+	    ((v->features & ~v->offered) || !virtio_has(v, VIRTIO_F_VERSION_1)))
+		status &= (u8)~VIRTIO_FEATURES_OK; /* [virtio 2.2.2, 6.1] */
+	if (!(status & VIRTIO_FEATURES_OK))
+		status &= (u8)~VIRTIO_DRIVER_OK;
+	v->status = status | (old & VIRTIO_NEEDS_RESET);
+	if (!(status & ~old & VIRTIO_DRIVER_OK))
+		return;
+	if (virtio_class(v)->driver_ok)
+		virtio_class(v)->driver_ok(v);
+	for (unsigned i = 0; i < v->nr_queues; i++) /* buffers may be there already */
+		virtio_notify(v, i);
+}
+
+void virtio_notify(struct virtio *v, u32 n)
+{
+	if (n < v->nr_queues && v->q[n].ready && virtio_running(v))
+		virtio_class(v)->notify(v, &v->q[n]);
+}
+
+u32 virtio_config_read(struct virtio *v, u64 off, unsigned size)
+{
+	u32 val = 0;
+
+	if (range_ok(off, size, v->config_len))
+		memcpy(&val, v->config + off, size);
+	return val;
+}
+
+void virtio_config_write(struct virtio *v, u64 off, unsigned size, u32 val)
+{
+	if (range_ok(off, size, v->config_len) && virtio_class(v)->config_write)
+		virtio_class(v)->config_write(v, (unsigned)off, size, val);
+}
+
+int virtio_loaded(struct dev *d, struct err *e)
+{
+	struct virtio *v = container_of(d, struct virtio, dev);
+
+	if (v->features & ~v->offered)
+		return err_set(e, EINVAL, "%s: saved state uses features 0x%llx, which are not offered",
+			       d->id, (unsigned long long)(v->features & ~v->offered));
+	for (unsigned i = 0; i < v->nr_queues; i++)
+		if (v->q[i].ready)
+			vq_start(&v->q[i]);
+	return 0;
+}
+
+static struct virtio *behind(struct dev *transport)
+{
+	struct virtio *v = virtio_of_pci(transport);
+
+	return v ? v : virtio_of_mmio(transport);
+}
+
+struct dev *virtio_behind(struct dev *transport)
+{
+	return &behind(transport)->dev;
+}
+
+void virtio_offer_packed(struct dev *transport)
+{
+	behind(transport)->offered |= VIRTIO_F_RING_PACKED;
+}
