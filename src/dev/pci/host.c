@@ -2,8 +2,8 @@
 /*
  * host.c - the host bridge: ways into configuration space, shared INTx wires
  *
- * Follows [PCI 3.2.2.3.2] for configuration mechanism 1 and [ECAM]. Port 0xcf9 is
- * the reset control register of PC chip sets (bit 2 going to 1 resets).
+ * Follows [PCI 3.2.2.3.2] for configuration mechanism 1 and [ECAM]. CONFIG_ADDRESS
+ * takes whole dwords only; a byte port inside it (0xcf9) belongs to another device.
  */
 #include "base/bits.h"
 #include "dev/pci/pci_int.h"
@@ -24,7 +24,6 @@ struct pci_host {
 	struct pci_dev *slot[PCI_NR_SLOTS];
 	u32 asserted[PCI_NR_PINS]; /* by wire: slots that pull it */
 	u32 addr;		   /* CONFIG_ADDRESS */
-	u8 reset_ctl;		   /* port 0xcf9 */
 	struct dev *bridge;
 };
 
@@ -57,9 +56,7 @@ static u64 host_read(struct dev *d, unsigned region, u64 off, unsigned size)
 
 	switch (region) {
 	case REGION_ADDR:
-		if (size == 4)
-			return h->addr;
-		return off == 1 && size == 1 ? h->reset_ctl : mask_bytes(size);
+		return size == 4 ? h->addr : mask_bytes(size);
 	case REGION_DATA:
 		if (!addr_ok(h))
 			return mask_bytes(size);
@@ -67,15 +64,6 @@ static u64 host_read(struct dev *d, unsigned region, u64 off, unsigned size)
 	default:
 		return cfg_read(h, (unsigned)(off >> 12), off & 0xfff, size);
 	}
-}
-
-static void write_reset_ctl(struct pci_host *h, u8 val)
-{
-	bool rise = (val & 4) && !(h->reset_ctl & 4);
-
-	h->reset_ctl = val & 0xe;
-	if (rise && h->cfg.reset)
-		h->cfg.reset(h->cfg.reset_ctx);
 }
 
 static void host_write(struct dev *d, unsigned region, u64 off, unsigned size, u64 val)
@@ -86,8 +74,6 @@ static void host_write(struct dev *d, unsigned region, u64 off, unsigned size, u
 	case REGION_ADDR:
 		if (size == 4)
 			h->addr = (u32)val & 0x80fffffc;
-		else if (off == 1 && size == 1)
-			write_reset_ctl(h, (u8)val);
 		break;
 	case REGION_DATA:
 		if (addr_ok(h))
@@ -232,12 +218,15 @@ static const struct pci_class bridge_class = {
 	},
 };
 
-/* -- life cycle ------------------------------------------------------------------------------------ */
+/* -- life cycle -------------------------------------------------------------------------- */
 
 static const struct dev_region host_regions[] = {
-	[REGION_ADDR] = { .name = "config-address", .space = SPACE_PIO, .size = 4, .acc_min = 1, .acc_max = 4 },
-	[REGION_DATA] = { .name = "config-data", .space = SPACE_PIO, .size = 4, .acc_min = 1, .acc_max = 4 },
-	[REGION_ECAM] = { .name = "ecam", .space = SPACE_MMIO, .size = PCI_ECAM_SIZE, .acc_min = 1, .acc_max = 4 },
+	[REGION_ADDR] = { .name = "config-address", .space = SPACE_PIO, .size = 4,
+			  .acc_min = 1, .acc_max = 4 },
+	[REGION_DATA] = { .name = "config-data", .space = SPACE_PIO, .size = 4,
+			  .acc_min = 1, .acc_max = 4 },
+	[REGION_ECAM] = { .name = "ecam", .space = SPACE_MMIO, .size = PCI_ECAM_SIZE,
+			  .acc_min = 1, .acc_max = 4 },
 };
 
 static const struct field host_state[] = {
@@ -246,7 +235,6 @@ static const struct field host_state[] = {
 	FIELD_NOT_SAVED(struct pci_host, slot),
 	FIELD_NOT_SAVED(struct pci_host, asserted), /* rebuilt by pci_loaded() */
 	FIELD(struct pci_host, addr),
-	FIELD(struct pci_host, reset_ctl),
 	FIELD_NOT_SAVED(struct pci_host, bridge),
 	FIELD_END,
 };
@@ -293,7 +281,6 @@ static void host_reset(struct dev *d)
 	struct pci_host *h = container_of(d, struct pci_host, dev);
 
 	h->addr = 0;
-	h->reset_ctl = 0;
 	if (h->bridge)
 		h->bridge->class->reset(h->bridge);
 }

@@ -47,9 +47,6 @@ struct pci_host_cfg {
 	 */
 	struct irq intx[PCI_NR_PINS];
 	u8 intx_line[PCI_NR_PINS]; /* what Interrupt Line reads after reset: the GSI */
-	/* Port 0xcf9 asked for a reset of the machine (it lies inside CONFIG_ADDRESS's dword). */
-	void (*reset)(void *ctx);
-	void *reset_ctx;
 };
 
 /*

@@ -8,6 +8,40 @@
 #include <errno.h>
 #include <string.h>
 
+/* Chains per notification, in queue sizes: a guest that keeps adding must not hold the lock. */
+#define BUDGET 4
+
+static void again_fn(struct timer *t, u64 now_ns UNUSED)
+{
+	struct virtio *v = container_of(t, struct virtio, again_timer);
+	u32 again = v->again;
+
+	v->again = 0;
+	for (unsigned i = 0; i < v->nr_queues; i++)
+		if (again & BIT(i))
+			virtio_notify(v, i);
+}
+
+bool virtio_spend(struct virtio *v, unsigned n)
+{
+	struct clock *clock = v->dev.env.clock;
+
+	if (v->budget || !clock) {
+		v->budget -= v->budget != 0;
+		return true;
+	}
+	v->again |= BIT(n);
+	clock_arm(clock, &v->again_timer, clock_now_ns(clock));
+	return false;
+}
+
+static void stop_again(struct virtio *v)
+{
+	if (v->again)
+		clock_disarm(v->dev.env.clock, &v->again_timer);
+	v->again = 0;
+}
+
 struct dev *virtio_dev_new(const struct virtio_class *c, const void *cfg, const char *id,
 			   const struct dev_env *env, const struct virtio_transport *tp,
 			   struct dev *tp_dev, struct err *e)
@@ -20,8 +54,18 @@ struct dev *virtio_dev_new(const struct virtio_class *c, const void *cfg, const 
 	v = container_of(d, struct virtio, dev);
 	v->tp = tp;
 	v->tp_dev = tp_dev;
+	v->budget = UINT32_MAX;
+	v->again_timer.fn = again_fn;
 	v->offered |= VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC;
 	return d;
+}
+
+void virtio_dev_free(struct virtio *v)
+{
+	if (!v)
+		return;
+	stop_again(v);
+	dev_free(&v->dev);
 }
 
 bool virtio_running(const struct virtio *v)
@@ -59,6 +103,7 @@ void virtio_config_changed(struct virtio *v)
 
 void virtio_reset(struct virtio *v)
 {
+	stop_again(v);
 	if (v->dev.class->reset)
 		v->dev.class->reset(&v->dev);
 	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
@@ -99,8 +144,25 @@ void virtio_set_status(struct virtio *v, u8 status)
 
 void virtio_notify(struct virtio *v, u32 n)
 {
-	if (n < v->nr_queues && v->q[n].ready && virtio_running(v))
-		virtio_class(v)->notify(v, &v->q[n]);
+	if (n >= v->nr_queues || !v->q[n].ready || !virtio_running(v))
+		return;
+	v->budget = BUDGET * v->q[n].size;
+	virtio_class(v)->notify(v, &v->q[n]);
+	v->budget = UINT32_MAX;
+}
+
+void virtio_pause(struct virtio *v)
+{
+	if (v->dev.class->pause)
+		v->dev.class->pause(&v->dev);
+}
+
+void virtio_resume(struct virtio *v)
+{
+	if (v->dev.class->resume)
+		v->dev.class->resume(&v->dev);
+	for (unsigned i = 0; i < v->nr_queues; i++)
+		virtio_notify(v, i);
 }
 
 u32 virtio_config_read(struct virtio *v, u64 off, unsigned size)

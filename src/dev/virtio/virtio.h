@@ -140,6 +140,9 @@ struct virtio {
 	u8 nr_queues;
 	u16 config_len;
 	u32 config_gen;
+	u32 budget;	   /* chains vq_pop() may still take in this notification */
+	u32 again;	   /* bit n: queue n ran out of budget, again_timer continues */
+	struct timer again_timer;
 	u8 config[VIRTIO_CONFIG_MAX];
 	struct virtq q[VIRTIO_MAX_QUEUES];
 };
@@ -149,7 +152,9 @@ struct virtio {
 	FIELD_NOT_SAVED(S, m.dev), FIELD_NOT_SAVED(S, m.tp), FIELD_NOT_SAVED(S, m.tp_dev), \
 	FIELD_NOT_SAVED(S, m.offered), FIELD(S, m.features), FIELD(S, m.status), \
 	FIELD_NOT_SAVED(S, m.nr_queues), FIELD_NOT_SAVED(S, m.config_len), \
-	FIELD(S, m.config_gen), FIELD(S, m.config), \
+	FIELD(S, m.config_gen), FIELD_NOT_SAVED(S, m.budget), \
+	FIELD_NOT_SAVED(S, m.again), FIELD_NOT_SAVED(S, m.again_timer), \
+	FIELD(S, m.config), \
 	VIRTQ_FIELDS(S, m.q[0]), VIRTQ_FIELDS(S, m.q[1]), \
 	VIRTQ_FIELDS(S, m.q[2]), VIRTQ_FIELDS(S, m.q[3]), \
 	VIRTQ_FIELDS(S, m.q[4]), VIRTQ_FIELDS(S, m.q[5]), \
@@ -182,12 +187,18 @@ void virtio_config_changed(struct virtio *v); /* config[] was changed by the dev
 struct dev *virtio_dev_new(const struct virtio_class *c, const void *cfg, const char *id,
 			   const struct dev_env *env, const struct virtio_transport *tp,
 			   struct dev *tp_dev, struct err *e) MUST_CHECK;
+void virtio_dev_free(struct virtio *v); /* NULL is fine */
 void virtio_reset(struct virtio *v);
+void virtio_pause(struct virtio *v);
+void virtio_resume(struct virtio *v); /* also looks at every queue again */
 void virtio_set_status(struct virtio *v, u8 status); /* a driver's write */
 void virtio_needs_reset(struct virtio *v, const char *what);
 void virtio_set_features(struct virtio *v, u32 sel, u32 val);
 u32 virtio_config_read(struct virtio *v, u64 off, unsigned size);
 void virtio_config_write(struct virtio *v, u64 off, unsigned size, u32 val);
+/* Also for a device that can go on after it was held up. */
 void virtio_notify(struct virtio *v, u32 n);
+/* vq_pop() found no budget left: go on from a timer, so that others get the lock. */
+bool virtio_spend(struct virtio *v, unsigned n);
 
 #endif

@@ -216,7 +216,7 @@ static int mmio_init(struct dev *d, const void *cfg, struct err *e)
 
 static void mmio_fini(struct dev *d)
 {
-	dev_free(&of_dev(d)->v->dev);
+	virtio_dev_free(of_dev(d)->v);
 }
 
 static void mmio_reset(struct dev *d)
@@ -227,18 +227,12 @@ static void mmio_reset(struct dev *d)
 
 static void mmio_pause(struct dev *d)
 {
-	struct dev *b = &of_dev(d)->v->dev;
-
-	if (b->class->pause)
-		b->class->pause(b);
+	virtio_pause(of_dev(d)->v);
 }
 
 static void mmio_resume(struct dev *d)
 {
-	struct dev *b = &of_dev(d)->v->dev;
-
-	if (b->class->resume)
-		b->class->resume(b);
+	virtio_resume(of_dev(d)->v);
 }
 
 static int mmio_loaded(struct dev *d, struct err *e UNUSED)
@@ -248,7 +242,8 @@ static int mmio_loaded(struct dev *d, struct err *e UNUSED)
 }
 
 static const struct dev_region mmio_regions[] = {
-	{ .name = "virtio", .space = SPACE_MMIO, .size = VIRTIO_MMIO_SIZE, .acc_min = 1, .acc_max = 4 },
+	{ .name = "virtio", .space = SPACE_MMIO, .size = VIRTIO_MMIO_SIZE,
+			  .acc_min = 1, .acc_max = 4 },
 };
 
 static const struct field mmio_state[] = {

@@ -226,7 +226,7 @@ static void common_write(struct virtio_pci *t, unsigned off, u32 val)
 	}
 }
 
-/* -- BARs ----------------------------------------------------------------------------------- */
+/* -- BARs -------------------------------------------------------------------------------- */
 
 static u32 main_read(struct virtio_pci *t, u64 off, unsigned size)
 {
@@ -392,8 +392,7 @@ static void vpci_fini(struct dev *d)
 {
 	struct virtio_pci *t = of_dev(d);
 
-	if (t->v)
-		dev_free(&t->v->dev);
+	virtio_dev_free(t->v);
 	pci_fini(&t->pci);
 }
 
@@ -417,18 +416,12 @@ static void vpci_reset(struct dev *d)
 
 static void vpci_pause(struct dev *d)
 {
-	struct dev *b = &of_dev(d)->v->dev;
-
-	if (b->class->pause)
-		b->class->pause(b);
+	virtio_pause(of_dev(d)->v);
 }
 
 static void vpci_resume(struct dev *d)
 {
-	struct dev *b = &of_dev(d)->v->dev;
-
-	if (b->class->resume)
-		b->class->resume(b);
+	virtio_resume(of_dev(d)->v);
 }
 
 static int vpci_loaded(struct dev *d, struct err *e)
@@ -437,8 +430,10 @@ static int vpci_loaded(struct dev *d, struct err *e)
 }
 
 static const struct dev_region vpci_regions[] = {
-	[REGION_MAIN] = { .name = "virtio", .space = SPACE_BAR, .size = MAIN_SIZE, .acc_min = 1, .acc_max = 4 },
-	[REGION_MSIX] = { .name = "msix", .space = SPACE_BAR, .size = MSIX_BAR_SIZE, .acc_min = 1, .acc_max = 4 },
+	[REGION_MAIN] = { .name = "virtio", .space = SPACE_BAR, .size = MAIN_SIZE,
+			  .acc_min = 1, .acc_max = 4 },
+	[REGION_MSIX] = { .name = "msix", .space = SPACE_BAR, .size = MSIX_BAR_SIZE,
+			  .acc_min = 1, .acc_max = 4 },
 };
 
 static const struct field vpci_state[] = {

@@ -191,7 +191,7 @@ static bool split_flush(struct virtq *q)
 
 bool vq_pop(struct virtq *q, struct vchain *c)
 {
-	if (!q->desc_p || !virtio_running(q->v))
+	if (!q->desc_p || !virtio_running(q->v) || !virtio_spend(q->v, q->n))
 		return false;
 	return is_packed(q) ? vq_packed_pop(q, c) : split_pop(q, c);
 }

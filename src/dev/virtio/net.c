@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * net.c - network device [virtio 5.1], over a struct net_port
+ *
+ * Queue 0 receives, queue 1 transmits. With a port that carries virtio_net_hdr the
+ * checksum and segmentation offloads are offered and headers pass through; with one
+ * that does not, headers are empty. Not modelled: control queue, multiqueue, RSS.
+ */
+#include "dev/virtio/virtio.h"
+#include "net/net.h"
+
+#include <linux/if_tun.h>
+#include <string.h>
+
+enum { F_CSUM = 1 << 0, F_GUEST_CSUM = 1 << 1, F_MTU = 1 << 3, F_MAC = 1 << 5 };
+enum { F_GUEST_TSO4 = 1 << 7, F_GUEST_TSO6 = 1 << 8, F_GUEST_ECN = 1 << 9 };
+enum { F_HOST_TSO4 = 1 << 11, F_HOST_TSO6 = 1 << 12, F_HOST_ECN = 1 << 13 };
+enum { F_MRG_RXBUF = 1 << 15, F_STATUS = 1 << 16 };
+
+#define F_TX_OFFLOAD (F_CSUM | F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN)
+#define F_RX_OFFLOAD (F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN)
+
+enum { RX, TX };
+
+#define QUEUE_SIZE    256
+#define FRAME_MIN     14
+#define MAX_BUFFERS   64 /* receive chains one frame may be spread over */
+#define STATUS_OFFSET 6	 /* of the link status in the configuration */
+
+struct net_hdr {
+	u8 flags, gso_type;
+	le16 hdr_len, gso_size, csum_start, csum_offset, num_buffers;
+};
+
+struct PACKED net_config {
+	u8 mac[6];
+	le16 status, max_pairs, mtu;
+};
+
+struct virtio_net {
+	struct virtio v;
+	struct net_port *port;
+	bool starved; /* the port holds a frame until there are receive buffers */
+	bool blocked; /* the port is full; the next frame stays in the ring */
+};
+
+static struct virtio_net *of(struct virtio *v)
+{
+	return container_of(v, struct virtio_net, v);
+}
+
+/* -- transmit --------------------------------------------------------------------------------- */
+
+/* false: the port is full. A frame that makes no sense is dropped. */
+static bool transmit(struct virtio_net *n, const struct vchain *c)
+{
+	struct iovec iov[VQ_MAX_SIZE + 1];
+	struct net_hdr h = { 0 };
+	u32 len = c->readable - (u32)sizeof h;
+	bool vnet = n->port->has_vnet_hdr;
+	int nr;
+
+	if (c->readable < sizeof h + FRAME_MIN || len > NET_FRAME_MAX) {
+		dev_guest_error(&n->v.dev, "virtio-net: frame size");
+		return true;
+	}
+	if (n->v.features & F_TX_OFFLOAD)
+		vchain_read_at(c, 0, &h, sizeof h);
+	nr = vchain_iov(c, false, sizeof h, len, iov + 1, VQ_MAX_SIZE);
+	if (nr < 0)
+		return true;
+	iov[0] = (struct iovec){ &h, sizeof h };
+	return n->port->send(n->port, vnet ? iov : iov + 1, vnet ? nr + 1 : nr);
+}
+
+static void process_tx(struct virtio_net *n, struct virtq *q)
+{
+	struct vchain c;
+
+	n->blocked = false;
+	while (vq_pop(q, &c)) {
+		if (n->port && !transmit(n, &c)) {
+			vq_unpop(q, c.tok);
+			n->blocked = true;
+			break;
+		}
+		vq_push(q, c.tok, 0);
+	}
+	vq_flush(q);
+}
+
+static void net_writable(void *nic)
+{
+	struct virtio_net *n = nic;
+
+	if (n->blocked)
+		virtio_notify(&n->v, TX);
+}
+
+/* -- receive ---------------------------------------------------------------------------------- */
+
+/* A frame on its way into the guest: a header, then the port's iovec. */
+struct frame {
+	struct net_hdr h;
+	const struct iovec *iov;
+	int nr_iov, i;
+	size_t off; /* in iov[i] */
+	u64 left;   /* bytes not yet placed, header excluded */
+};
+
+/* Fill the chain from its cursor on. */
+static void fill_chain(struct frame *f, struct vchain *c)
+{
+	while (f->left && f->i < f->nr_iov) {
+		const struct iovec *v = &f->iov[f->i];
+		size_t n = vchain_write(c, (u8 *)v->iov_base + f->off, v->iov_len - f->off);
+
+		f->off += n;
+		f->left -= n;
+		if (f->off < v->iov_len)
+			return; /* the chain is full */
+		f->off = 0;
+		f->i++;
+	}
+}
+
+struct placed {
+	struct vq_tok tok;
+	u32 len;
+};
+
+/*
+ * Spread the frame over chains. Return: their number, 0 if there are too few now,
+ * -1 if it can never fit.
+ */
+static int place(struct virtio_net *n, struct frame *f, struct vchain *first, struct placed *p)
+{
+	int max = virtio_has(&n->v, F_MRG_RXBUF) ? MAX_BUFFERS : 1, nr = 0;
+	struct virtq *q = &n->v.q[RX];
+	struct vchain more, *c = first;
+
+	do {
+		bool got = nr < max && vq_pop(q, c);
+
+		if (!got || (!nr && c->writable < sizeof f->h)) {
+			bool never = got || nr == max;
+
+			if (got)
+				vq_unpop(q, c->tok);
+			while (nr > 0)
+				vq_unpop(q, p[--nr].tok);
+			return never ? -1 : 0;
+		}
+		if (!nr)
+			c->write_pos = sizeof f->h;
+		fill_chain(f, c);
+		p[nr++] = (struct placed){ c->tok, c->write_pos };
+		c = &more;
+	} while (f->left);
+	return nr;
+}
+
+static void init_frame(const struct virtio_net *n, struct frame *f, const struct iovec *iov,
+		       int nr_iov)
+{
+	*f = (struct frame){ .iov = iov, .nr_iov = nr_iov };
+	for (int i = 0; i < nr_iov; i++)
+		f->left += iov[i].iov_len;
+	if (!n->port->has_vnet_hdr || f->left < sizeof f->h || iov[0].iov_len < sizeof f->h)
+		return;
+	memcpy(&f->h, iov[0].iov_base, sizeof f->h);
+	f->off = sizeof f->h;
+	f->left -= sizeof f->h;
+}
+
+static bool net_receive(void *nic, const struct iovec *iov, int nr_iov)
+{
+	struct virtio_net *n = nic;
+	struct placed p[MAX_BUFFERS];
+	struct vchain first;
+	struct frame f;
+	int nr;
+
+	if (!virtio_running(&n->v) || !n->v.q[RX].ready)
+		return true; /* nobody listens: the frame is lost, as on a wire */
+	init_frame(n, &f, iov, nr_iov);
+	if (!f.left || f.left > NET_FRAME_MAX)
+		return true;
+	nr = place(n, &f, &first, p);
+	if (nr <= 0) {
+		n->starved = !nr;
+		return nr < 0;
+	}
+	f.h.num_buffers = le16_of((u16)nr);
+	vchain_write_at(&first, 0, &f.h, sizeof f.h);
+	for (int i = 0; i < nr; i++)
+		vq_push(&n->v.q[RX], p[i].tok, p[i].len);
+	vq_flush(&n->v.q[RX]);
+	return true;
+}
+
+static void process_rx(struct virtio_net *n)
+{
+	if (!n->starved)
+		return;
+	n->starved = false;
+	n->port->can_receive(n->port);
+}
+
+/* -- the rest ---------------------------------------------------------------------------------- */
+
+static void net_notify(struct virtio *v, struct virtq *q)
+{
+	if (q->n == TX)
+		process_tx(of(v), q);
+	else
+		process_rx(of(v));
+}
+
+static void net_link(void *nic, bool up)
+{
+	struct virtio_net *n = nic;
+
+	if (n->v.config[STATUS_OFFSET] == up)
+		return;
+	n->v.config[STATUS_OFFSET] = up;
+	virtio_config_changed(&n->v);
+}
+
+static unsigned tun_flags(u64 features)
+{
+	return (features & F_GUEST_CSUM ? TUN_F_CSUM : 0) |
+	       (features & F_GUEST_TSO4 ? TUN_F_TSO4 : 0) |
+	       (features & F_GUEST_TSO6 ? TUN_F_TSO6 : 0) |
+	       (features & F_GUEST_ECN ? TUN_F_TSO_ECN : 0);
+}
+
+static void set_offload(struct virtio_net *n, u64 features)
+{
+	if (n->v.offered & F_GUEST_CSUM)
+		n->port->set_offload(n->port, tun_flags(features));
+}
+
+static void net_driver_ok(struct virtio *v)
+{
+	set_offload(of(v), v->features);
+}
+
+static void net_reset(struct dev *d)
+{
+	struct virtio_net *n = container_of(d, struct virtio_net, v.dev);
+
+	n->blocked = false;
+	set_offload(n, 0);
+	if (n->starved) { /* let the port drop what it holds */
+		n->starved = false;
+		n->v.status = 0;
+		n->port->can_receive(n->port);
+	}
+}
+
+static u64 offload_features(struct net_port *p)
+{
+	if (!p || !p->has_vnet_hdr)
+		return 0;
+	if (!p->set_offload || !p->set_offload(p, tun_flags(F_RX_OFFLOAD)))
+		return F_TX_OFFLOAD;
+	return F_TX_OFFLOAD | F_RX_OFFLOAD;
+}
+
+static int net_init(struct dev *d, const void *cfg, struct err *e UNUSED)
+{
+	struct virtio_net *n = container_of(d, struct virtio_net, v.dev);
+	const struct virtio_net_cfg *c = cfg;
+	struct net_config conf = {
+		.status = le16_of(c->port != NULL), .max_pairs = le16_of(1), .mtu = le16_of(c->mtu),
+	};
+
+	memcpy(conf.mac, c->mac, sizeof conf.mac);
+	memcpy(n->v.config, &conf, sizeof conf);
+	n->v.config_len = sizeof conf;
+	n->v.offered = F_MAC | F_STATUS | F_MRG_RXBUF | (c->mtu ? F_MTU : 0) |
+		       offload_features(c->port);
+	virtio_set_queues(&n->v, 2, QUEUE_SIZE);
+	n->port = c->port;
+	if (!n->port)
+		return 0;
+	n->port->nic = n;
+	n->port->receive = net_receive;
+	n->port->writable = net_writable;
+	n->port->link = net_link;
+	return 0;
+}
+
+static void net_fini(struct dev *d)
+{
+	struct virtio_net *n = container_of(d, struct virtio_net, v.dev);
+
+	if (!n->port)
+		return;
+	n->port->receive = NULL;
+	n->port->writable = NULL;
+	n->port->link = NULL;
+	n->port->nic = NULL;
+}
+
+static int net_loaded(struct dev *d, struct err *e)
+{
+	struct virtio_net *n = container_of(d, struct virtio_net, v.dev);
+
+	TRY(virtio_loaded(d, e));
+	set_offload(n, n->v.features);
+	return 0;
+}
+
+static const struct field net_state[] = {
+	VIRTIO_FIELDS(struct virtio_net, v),
+	FIELD_NOT_SAVED(struct virtio_net, port),
+	FIELD_NOT_SAVED(struct virtio_net, starved),
+	FIELD_NOT_SAVED(struct virtio_net, blocked),
+	FIELD_END,
+};
+
+const struct virtio_class virtio_net_class = {
+	.dev = {
+		.name = "virtio-net",
+		.spec = "Virtual I/O Device 1.2, 5.1",
+		.size = sizeof(struct virtio_net),
+		.state = net_state,
+		.init = net_init,
+		.fini = net_fini,
+		.reset = net_reset,
+		.loaded = net_loaded,
+	},
+	.id = 1,
+	.pci_class = 0x020000,
+	.notify = net_notify,
+	.driver_ok = net_driver_ok,
+};
