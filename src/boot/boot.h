@@ -21,6 +21,12 @@
  */
 int boot_tool(const char *name, char *path, size_t size, struct err *e) MUST_CHECK;
 
+/*
+ * Become the tool @name with arguments @args (NULL-terminated, without a program name):
+ * `vireo image build ARGS` is boot_exec("image-build", ARGS). Returns only on failure.
+ */
+int boot_exec(const char *name, char *const *args, struct err *e);
+
 struct quickstart {
 	char kernel[PATH_MAX];
 	char initrd[PATH_MAX];

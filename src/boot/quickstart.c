@@ -42,6 +42,23 @@ int boot_tool(const char *name, char *path, size_t size, struct err *e)
 		       self);
 }
 
+int boot_exec(const char *name, char *const *args, struct err *e)
+{
+	char path[PATH_MAX];
+	char *argv[258] = { path };
+	size_t n = 0;
+
+	TRY(boot_tool(name, path, sizeof(path), e));
+	while (args[n] && n < array_len(argv) - 2) {
+		argv[n + 1] = args[n];
+		n++;
+	}
+	if (args[n])
+		return err_set(e, E2BIG, "%s: more than %zu arguments", name, array_len(argv) - 2);
+	execv(path, argv);
+	return err_set(e, errno, "%s: %m", path);
+}
+
 /* One "SIZE MTIME PATH" line of the stamp still describes its file. */
 static bool input_unchanged(char *line)
 {
