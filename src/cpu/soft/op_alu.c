@@ -337,75 +337,71 @@ int op_cmpxchg8b(struct vcpu *v, const struct insn *i)
 	return X_OK;
 }
 
-/* -- decimal and ASCII adjust; undefined flags as AMD64 hosts leave them ------------------ */
+/* -- decimal and ASCII adjust: flags, the undefined ones too, as AMD hosts leave them ----- */
 
-static void set_flags(struct vcpu *v, u64 mask, u64 val)
+/* AL = AL + n (or - n); *fl = the flags of that byte operation. */
+static u8 adjust_al(struct vcpu *v, enum native_op op, u8 n, u64 *fl)
 {
-	v->s.rflags = (v->s.rflags & ~mask) | (val & mask);
-}
+	u8 r;
 
-/* SF, ZF, PF of AL, plus @more; the other arithmetic flags become 0. */
-static void flags_of_al(struct vcpu *v, u64 more)
-{
-	u8 al = v->s.gpr[RAX];
-
-	set_flags(v, FL_ARITH,
-		  more | (al & 0x80 ? FL_SF : 0) | (al ? 0 : FL_ZF) |
-			  (__builtin_parity(al) ? 0 : FL_PF));
-}
-
-static int decimal_adjust(struct vcpu *v, int sign)
-{
-	u8 al = v->s.gpr[RAX], r = al;
-	u64 fl = v->s.rflags, out = 0;
-
-	if ((al & 0xf) > 9 || fl & FL_AF) {
-		r += sign * 6;
-		out = FL_AF;
-		if (fl & FL_CF || (sign > 0 ? al > 0xf9 : al < 6))
-			out |= FL_CF;
-	}
-	if (al > 0x99 || fl & FL_CF) {
-		r += sign * 0x60;
-		out |= FL_CF;
-	}
+	*fl = v->s.rflags;
+	r = native(op, 1)((u8)v->s.gpr[RAX], n, 0, fl);
 	gpr_set(v, RAX, 1, r);
-	flags_of_al(v, out);
+	return r;
+}
+
+static int decimal_adjust(struct vcpu *v, enum native_op op)
+{
+	u8 al = v->s.gpr[RAX], n = 0;
+	u64 carries = 0, fl;
+
+	if ((al & 0xf) > 9 || v->s.rflags & FL_AF) {
+		n = 6;
+		carries = FL_AF | (op == NAT_SUB && al < 6 ? FL_CF : 0);
+	}
+	if (al > 0x99 || v->s.rflags & FL_CF) {
+		n += 0x60;
+		carries |= FL_CF;
+	}
+	adjust_al(v, op, n, &fl);
+	v->s.rflags = (fl & ~(u64)(FL_AF | FL_CF)) | carries;
 	return X_OK;
 }
 
 int op_daa(struct vcpu *v, const struct insn *i UNUSED)
 {
-	return decimal_adjust(v, 1);
+	return decimal_adjust(v, NAT_ADD);
 }
 
 int op_das(struct vcpu *v, const struct insn *i UNUSED)
 {
-	return decimal_adjust(v, -1);
+	return decimal_adjust(v, NAT_SUB);
 }
 
-static int ascii_adjust(struct vcpu *v, u16 step)
+/* The flags are those of the 16-bit operation on AX, before AL is cut to a digit. */
+static int ascii_adjust(struct vcpu *v, enum native_op op)
 {
-	u16 ax = v->s.gpr[RAX];
-	u64 out = 0;
+	u64 fl = v->s.rflags, carries = 0, ax;
+	u16 step = 0;
 
-	if ((ax & 0xf) > 9 || v->s.rflags & FL_AF) {
-		ax += step;
-		out = FL_AF | FL_CF;
+	if ((v->s.gpr[RAX] & 0xf) > 9 || fl & FL_AF) {
+		step = 0x106;
+		carries = FL_AF | FL_CF;
 	}
+	ax = native(op, 2)(v->s.gpr[RAX], step, 0, &fl);
 	gpr_set(v, RAX, 2, ax & 0xff0f);
-	flags_of_al(v, out);
+	v->s.rflags = (fl & ~(u64)(FL_AF | FL_CF)) | carries;
 	return X_OK;
 }
 
 int op_aaa(struct vcpu *v, const struct insn *i UNUSED)
 {
-	return ascii_adjust(v, 0x106);
+	return ascii_adjust(v, NAT_ADD);
 }
 
 int op_aas(struct vcpu *v, const struct insn *i UNUSED)
 {
-	return ascii_adjust(v, (u16)-0x106);
+	return ascii_adjust(v, NAT_SUB);
 }
 
 int op_aam(struct vcpu *v, const struct insn *i)
@@ -415,15 +411,17 @@ int op_aam(struct vcpu *v, const struct insn *i)
 	if (!base)
 		return raise_ex(v, EX_DE);
 	gpr_set(v, RAX, 2, (u64)(al / base) << 8 | al % base);
-	flags_of_al(v, 0);
+	native(NAT_TEST, 1)(v->s.gpr[RAX], 0xff, 0, &v->s.rflags);
+	v->s.rflags &= ~(u64)FL_AF;
 	return X_OK;
 }
 
 int op_aad(struct vcpu *v, const struct insn *i)
 {
-	u16 ax = v->s.gpr[RAX];
+	u8 ah = v->s.gpr[RAX] >> 8;
+	u64 fl;
 
-	gpr_set(v, RAX, 2, (u8)(ax + (ax >> 8) * (u8)i->imm));
-	flags_of_al(v, 0);
+	gpr_set(v, RAX, 2, adjust_al(v, NAT_ADD, ah * (u8)i->imm, &fl));
+	v->s.rflags = fl;
 	return X_OK;
 }
