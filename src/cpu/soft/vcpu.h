@@ -45,6 +45,7 @@ struct vcpu {
 	struct x86_state s; /* must be first: translated code addresses s.gpr from rsp */
 
 	_Atomic u32 exit_req; /* REQ_*, set by any thread, polled by translated code */
+	_Atomic bool asleep;  /* in futex on exit_req: soft_request() must wake it */
 	bool irq_waiting;     /* REQ_IRQ seen while IF=0: look again when IF is set */
 	bool fp_live;	      /* the guest's FP registers are in the host's */
 	u8 cpl;

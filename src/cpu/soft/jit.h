@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * jit.h - tier 1, the block translator: what the run loop and the interpreter
+ * see of it
+ *
+ * Each vCPU has its own code cache and translation table, so translated code is
+ * never shared between threads and needs no locks; a write to a frame that holds
+ * code is posted to every vCPU.
+ */
+#ifndef CPU_SOFT_JIT_H
+#define CPU_SOFT_JIT_H
+
+#include "cpu/soft/vcpu.h"
+
+/* v->jit; leaves it NULL (interpreter only) on hosts without FSGSBASE or BMI2. */
+int jit_new(struct vcpu *v, struct err *e) MUST_CHECK;
+void jit_free(struct vcpu *v);
+
+/* On the vCPU's thread, before anything else: GS base, signal stack and handlers. */
+void jit_thread_enter(struct vcpu *v);
+
+/* May translated code run in the current mode (64-bit, no single-step, no breakpoints)? */
+bool jit_usable(const struct vcpu *v);
+
+/* Run translated code from s.rip until an event; X_OK or X_SHUTDOWN. */
+int jit_run(struct vcpu *v);
+
+/* A frame with code was written: by any thread / handled on the vCPU's own. */
+void jit_post_code_write(struct vcpu *v, gpa_t gpa, u64 len);
+void jit_take_code_writes(struct vcpu *v);
+
+/* Counters as "name value" lines; returns the length needed. */
+size_t jit_stats(const struct vcpu *v, char *buf, size_t len);
+
+/* Any thread: set REQ_* bits and wake the vCPU if it sleeps. */
+void soft_request(struct vcpu *v, u32 req);
+
+#endif

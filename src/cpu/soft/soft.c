@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * soft.c - the software engine: vCPU life, run loop, events
+ *
+ * The loop takes events at instruction boundaries (INIT, SIPI, NMI, interrupts;
+ * [SDM 3A 6.9]), sleeps in HLT, and otherwise runs translated code where that is
+ * possible (jit.h) and the interpreter everywhere else. Other threads only set
+ * bits in exit_req and wake the futex behind it.
+ */
+#include "cpu/soft/jit.h"
+#include "cpu/soft/mmu.h"
+#include "cpu/soft/seg.h"
+#include "cpu/soft/stub.h"
+#include "cpu/soft/tlb.h"
+#include "cpu/soft/vcpu.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define VCPU_STACK (256u << 10) /* translated code and its helpers run on it, below struct vcpu */
+#define VCPU_GUARD 4096u
+
+struct cpu_vm {
+	struct cpu_config cfg;
+	u64 tsc_base; /* host TSC when the VM was made: time 0 of every vCPU's KVM clock */
+	struct vcpu *vcpu[256];
+};
+
+/* -- creation ----------------------------------------------------------------- */
+
+/* A device or another vCPU wrote to frames with translated code. */
+static void on_code_write(void *ctx, gpa_t gpa, u64 len)
+{
+	struct cpu_vm *vm = ctx;
+
+	for (unsigned k = 0; k < vm->cfg.nr_vcpus && k < array_len(vm->vcpu); k++)
+		if (vm->vcpu[k])
+			jit_post_code_write(vm->vcpu[k], gpa, len);
+}
+
+static struct cpu_vm *soft_vm_new(const struct cpu_config *c, struct err *e)
+{
+	struct cpu_vm *vm;
+
+	if (c->nr_vcpus < 1 || c->nr_vcpus > array_len(vm->vcpu)) {
+		err_set(e, EINVAL, "cpus: %u: want 1..%zu", c->nr_vcpus, array_len(vm->vcpu));
+		return NULL;
+	}
+	vm = calloc(1, sizeof *vm);
+	if (!vm) {
+		err_set(e, ENOMEM, "cpu: out of memory");
+		return NULL;
+	}
+	vm->cfg = *c;
+	vm->tsc_base = __builtin_ia32_rdtsc();
+	mem_set_code_hook(c->mem, on_code_write, vm);
+	return vm;
+}
+
+static void soft_vm_free(struct cpu_vm *vm)
+{
+	if (!vm)
+		return;
+	mem_set_code_hook(vm->cfg.mem, NULL, NULL);
+	free(vm);
+}
+
+static size_t vcpu_span(void)
+{
+	return VCPU_GUARD + VCPU_STACK + align_up(sizeof(struct vcpu), 4096);
+}
+
+/* struct vcpu directly above its stack, with a guard page below that. */
+static struct vcpu *vcpu_alloc(void)
+{
+	u8 *p = mmap(NULL, vcpu_span(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	mprotect(p, VCPU_GUARD, PROT_NONE);
+	return (void *)(p + VCPU_GUARD + VCPU_STACK);
+}
+
+static void soft_vcpu_free(struct vcpu *v)
+{
+	if (!v)
+		return;
+	v->vm->vcpu[v->index] = NULL;
+	jit_free(v);
+	mmu_free(v->mmu);
+	icache_free(v->icache);
+	vec_free(v->vec);
+	munmap((u8 *)v - VCPU_STACK - VCPU_GUARD, vcpu_span());
+}
+
+static struct vcpu *soft_vcpu_new(struct cpu_vm *vm, unsigned index, const struct cpu_io *io,
+				  struct err *e)
+{
+	struct vcpu *v = vcpu_alloc();
+
+	if (!v) {
+		err_set(e, ENOMEM, "cpu%u: out of memory", index);
+		return NULL;
+	}
+	v->index = index;
+	v->vm = vm;
+	v->mem = vm->cfg.mem;
+	v->io = *io;
+	v->cfg = vm->cfg;
+	v->tsc_base = vm->tsc_base;
+	v->mmu = mmu_new();
+	v->icache = icache_new();
+	v->vec = vec_new(e);
+	x86_state_reset(&v->s, index == 0);
+	if (!v->mmu || !v->icache)
+		err_set(e, ENOMEM, "cpu%u: out of memory", index);
+	if (!v->mmu || !v->icache || !v->vec || (!vm->cfg.interpret_only && jit_new(v, e) < 0)) {
+		soft_vcpu_free(v);
+		return NULL;
+	}
+	update_cpl(v);
+	vm->vcpu[index] = v;
+	return v;
+}
+
+/* -- signals from other threads -------------------------------------------------- */
+
+static void futex_wait(_Atomic u32 *word, u32 val)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, NULL, NULL, 0);
+}
+
+void soft_request(struct vcpu *v, u32 req)
+{
+	/* pairs with wait_for_event(): asleep is set before exit_req is read again */
+	atomic_fetch_or_explicit(&v->exit_req, req, memory_order_seq_cst);
+	if (atomic_load_explicit(&v->asleep, memory_order_seq_cst))
+		syscall(SYS_futex, &v->exit_req, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static void soft_signal(struct vcpu *v, enum cpu_signal sig, u8 arg)
+{
+	static const u8 req[] = {
+		[CPU_SIG_IRQ] = REQ_IRQ,   [CPU_SIG_NMI] = REQ_NMI,   [CPU_SIG_INIT] = REQ_INIT,
+		[CPU_SIG_SIPI] = REQ_SIPI, [CPU_SIG_KICK] = REQ_KICK,
+	};
+
+	if (sig == CPU_SIG_SIPI)
+		__atomic_store_n(&v->sipi_vector, arg, __ATOMIC_SEQ_CST);
+	soft_request(v, req[sig]);
+}
+
+/* -- events ------------------------------------------------------------------------ */
+
+static void do_init(struct vcpu *v)
+{
+	bool bsp = v->index == 0;
+
+	fp_park(v);
+	x86_state_reset(&v->s, bsp);
+	v->irq_waiting = false;
+	update_cpl(v);
+	mmu_flush_all(v);
+}
+
+/* [SDM 3A 8.4.3]: real mode at vector << 12. */
+static void do_sipi(struct vcpu *v)
+{
+	u8 vec = __atomic_load_n(&v->sipi_vector, __ATOMIC_SEQ_CST);
+
+	if (v->s.activity != ACT_WAIT_SIPI)
+		return;
+	load_seg_real(v, SEG_CS, (u16)(vec << 8));
+	v->s.rip = 0;
+	v->s.activity = ACT_RUNNING;
+	update_cpl(v);
+}
+
+static bool events_blocked(const struct vcpu *v)
+{
+	return v->s.shadow_ss || v->s.shadow_sti;
+}
+
+static int take_nmi(struct vcpu *v)
+{
+	if (!v->s.nmi_pending || v->s.nmi_blocked || v->s.shadow_ss ||
+	    v->s.activity == ACT_WAIT_SIPI)
+		return X_OK;
+	v->s.nmi_pending = false;
+	v->s.activity = ACT_RUNNING;
+	return deliver_interrupt(v, EX_NMI);
+}
+
+static int take_irq(struct vcpu *v)
+{
+	int vec;
+
+	if (!v->irq_waiting || !(v->s.rflags & FL_IF) || events_blocked(v) ||
+	    v->s.activity == ACT_WAIT_SIPI)
+		return X_OK;
+	vec = io_ack_irq(v);
+	if (vec < 0) {
+		v->irq_waiting = false;
+		return X_OK;
+	}
+	v->s.activity = ACT_RUNNING;
+	return deliver_interrupt(v, (u8)vec);
+}
+
+/* Latch what other threads asked for. Returns true if run() must return (kick). */
+static bool latch_requests(struct vcpu *v)
+{
+	u32 req = atomic_exchange_explicit(&v->exit_req, 0, memory_order_seq_cst);
+
+	if (req & REQ_CODE)
+		jit_take_code_writes(v);
+	if (req & REQ_INIT)
+		do_init(v);
+	if (req & REQ_SIPI)
+		do_sipi(v);
+	v->s.nmi_pending |= !!(req & REQ_NMI);
+	v->irq_waiting |= !!(req & REQ_IRQ);
+	return req & REQ_KICK;
+}
+
+static bool can_wake(struct vcpu *v)
+{
+	if (v->s.activity == ACT_WAIT_SIPI)
+		return false;
+	return v->s.nmi_pending || (v->irq_waiting && v->s.rflags & FL_IF);
+}
+
+/* HLT or waiting for SIPI: sleep until some request arrives. */
+static void wait_for_event(struct vcpu *v)
+{
+	fp_park(v);
+	atomic_store_explicit(&v->asleep, true, memory_order_seq_cst);
+	while (!atomic_load_explicit(&v->exit_req, memory_order_seq_cst))
+		futex_wait(&v->exit_req, 0);
+	atomic_store_explicit(&v->asleep, false, memory_order_seq_cst);
+}
+
+/* -- the loop ------------------------------------------------------------------------ */
+
+static int step(struct vcpu *v)
+{
+	int r;
+
+	if (v->jit && jit_usable(v))
+		return jit_run(v);
+	r = interp_step(v);
+	return r == X_FAULT ? deliver_exception(v) : r;
+}
+
+static enum cpu_exit run_loop(struct vcpu *v)
+{
+	for (;;) {
+		int r = X_OK;
+
+		if (atomic_load_explicit(&v->exit_req, memory_order_acquire) && latch_requests(v))
+			return CPU_EXIT_KICKED;
+		if (v->s.nmi_pending)
+			r = take_nmi(v);
+		if (r == X_OK && v->irq_waiting)
+			r = take_irq(v);
+		if (r == X_FAULT)
+			r = deliver_exception(v);
+		if (r == X_SHUTDOWN)
+			return CPU_EXIT_SHUTDOWN;
+		if (v->s.activity != ACT_RUNNING && !can_wake(v)) {
+			wait_for_event(v);
+			continue;
+		}
+		r = step(v);
+		if (r == X_SHUTDOWN)
+			return CPU_EXIT_SHUTDOWN;
+		if (unlikely(v->error[0]))
+			return CPU_EXIT_ERROR;
+	}
+}
+
+static enum cpu_exit soft_run(struct vcpu *v)
+{
+	enum cpu_exit x;
+
+	jit_thread_enter(v);
+	x = run_loop(v);
+	fp_park(v);
+	return x;
+}
+
+static void soft_get_state(struct vcpu *v, struct x86_state *ret)
+{
+	fp_park(v);
+	*ret = v->s;
+}
+
+static int soft_set_state(struct vcpu *v, const struct x86_state *s, struct err *e UNUSED)
+{
+	fp_park(v);
+	v->s = *s;
+	update_cpl(v);
+	mmu_mode_changed(v);
+	mmu_flush_all(v);
+	v->irq_waiting = true; /* ask the interrupt controller once */
+	return 0;
+}
+
+static const char *soft_error_text(const struct vcpu *v)
+{
+	return v->error;
+}
+
+static size_t soft_stats(const struct vcpu *v, char *buf, size_t len)
+{
+	int n = snprintf(buf, len, "interpreted_insns %llu\n", (unsigned long long)v->insns);
+	size_t used = n > 0 ? (size_t)n : 0;
+
+	return used + jit_stats(v, used < len ? buf + used : NULL, used < len ? len - used : 0);
+}
+
+const struct cpu_engine cpu_soft = {
+	.name = "soft",
+	.vm_new = soft_vm_new,
+	.vm_free = soft_vm_free,
+	.vcpu_new = soft_vcpu_new,
+	.vcpu_free = soft_vcpu_free,
+	.run = soft_run,
+	.signal = soft_signal,
+	.get_state = soft_get_state,
+	.set_state = soft_set_state,
+	.error_text = soft_error_text,
+	.stats = soft_stats,
+};
