@@ -30,17 +30,22 @@ int rm_write(struct vcpu *v, const struct insn *i, unsigned size, u64 val)
 	return lin_write(v, la, size, val & mask_bytes(size));
 }
 
-static u64 host_load(const u8 *p, unsigned size)
+/* Guest operands have any alignment. */
+typedef u16 u16_any __attribute__((aligned(1), may_alias));
+typedef u32 u32_any __attribute__((aligned(1), may_alias));
+typedef u64 u64_any __attribute__((aligned(1), may_alias));
+
+static u64 host_load(u8 *p, unsigned size)
 {
 	switch (size) {
 	case 1:
-		return __atomic_load_n(p, __ATOMIC_RELAXED);
+		return *(volatile u8 *)p;
 	case 2:
-		return __atomic_load_n((const u16 *)p, __ATOMIC_RELAXED);
+		return *(volatile u16_any *)p;
 	case 4:
-		return __atomic_load_n((const u32 *)p, __ATOMIC_RELAXED);
+		return *(volatile u32_any *)p;
 	default:
-		return __atomic_load_n((const u64 *)p, __ATOMIC_RELAXED);
+		return *(volatile u64_any *)p;
 	}
 }
 
@@ -48,35 +53,44 @@ static void host_store(u8 *p, unsigned size, u64 val)
 {
 	switch (size) {
 	case 1:
-		__atomic_store_n(p, (u8)val, __ATOMIC_RELAXED);
+		*(volatile u8 *)p = val;
 		break;
 	case 2:
-		__atomic_store_n((u16 *)p, (u16)val, __ATOMIC_RELAXED);
+		*(volatile u16_any *)p = val;
 		break;
 	case 4:
-		__atomic_store_n((u32 *)p, (u32)val, __ATOMIC_RELAXED);
+		*(volatile u32_any *)p = val;
 		break;
 	default:
-		__atomic_store_n((u64 *)p, val, __ATOMIC_RELAXED);
+		*(volatile u64_any *)p = val;
 	}
 }
 
-#define HOST_CAS(T)                                                                                \
-	__atomic_compare_exchange_n((T *)p, &(T){ (T)old }, (T)val, false, __ATOMIC_SEQ_CST,       \
-				    __ATOMIC_SEQ_CST)
+/* C11 atomics want aligned objects; the instruction does not. */
+#define HOST_CAS(text, T)                                                                          \
+	__asm__ volatile("lock cmpxchg" text                                                       \
+			 : "=@ccz"(done), "+m"(*(T *)p), "+a"(old)                                 \
+			 : [val] "r"(val)                                                          \
+			 : "memory", "cc")
 
 static bool host_cas(u8 *p, unsigned size, u64 old, u64 val)
 {
+	bool done;
+
 	switch (size) {
 	case 1:
-		return HOST_CAS(u8);
+		HOST_CAS("b %b[val], %1", u8);
+		break;
 	case 2:
-		return HOST_CAS(u16);
+		HOST_CAS("w %w[val], %1", u16_any);
+		break;
 	case 4:
-		return HOST_CAS(u32);
+		HOST_CAS("l %k[val], %1", u32_any);
+		break;
 	default:
-		return HOST_CAS(u64);
+		HOST_CAS("q %[val], %1", u64_any);
 	}
+	return done;
 }
 
 /* On RAM at host address @p. */

@@ -88,15 +88,16 @@ void testvm_set_mode(struct vcpu *v, unsigned bits, bool protect)
 struct vcpu *testvm_new(void)
 {
 	struct err e = { 0 };
-	struct vcpu *v = map_window() ? aligned_alloc(64, (sizeof *v + 63) & ~63ull) : NULL;
+	struct mem *m = map_window() ? mem_new(MEMSIZE, &e) : NULL;
+	struct vcpu *v = m ? aligned_alloc(64, (sizeof *v + 63) & ~63ull) : NULL;
 
-	if (!v)
+	if (!v) /* sanitizers leave no room for guest memory */
 		return NULL;
 	memset(v, 0, sizeof *v);
-	v->mem = mem_new(MEMSIZE, &e);
+	v->mem = m;
 	v->mmu = mmu_new();
 	v->icache = icache_new();
-	if (!v->mem || !v->mmu)
+	if (!v->mmu)
 		abort();
 	build_tables(v);
 	testvm_reset(v);
