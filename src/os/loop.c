@@ -16,7 +16,7 @@
 #include "os/os.h"
 
 #include <errno.h>
-#include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -465,6 +465,7 @@ struct loop *loop_new(struct err *e)
 		err_set(e, ENOMEM, "event loop: out of memory");
 		return NULL;
 	}
+	signal(SIGPIPE, SIG_IGN);
 	l->clock.ops = &clock_ops;
 	l->armed_ns = NEVER;
 	l->tail = &l->head;

@@ -47,6 +47,7 @@ struct task {
 	bool queued;	   /* the loop's */
 };
 
+/* Also makes the process ignore SIGPIPE: writers get EPIPE. */
 struct loop *loop_new(struct err *e) MUST_CHECK;
 void loop_free(struct loop *l); /* not while it runs */
 

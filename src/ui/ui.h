@@ -46,7 +46,7 @@ struct chr *chr_open_null(void) MUST_CHECK;
 /*
  * A stream over two descriptors of any kind (taken over; -1 = absent). End of file
  * on @in is reported once by host_open(false), after its last byte was received;
- * then the device may go on writing.
+ * the device may go on writing. Without @in there is no end of file.
  */
 struct chr *chr_open_fds(struct loop *l, int in, int out, struct err *e) MUST_CHECK;
 
@@ -54,8 +54,8 @@ struct chr *chr_open_fds(struct loop *l, int in, int out, struct err *e) MUST_CH
 void chr_start(struct chr *c);
 /* The device has no more to write: pass end of file on (closes or shuts down the out side). */
 void chr_shut_out(struct chr *c);
-/* The reader of our output has gone (EPIPE): output is being dropped. */
-bool chr_broken(const struct chr *c);
+/* Why output is being dropped for good, as an errno: EPIPE, ENOSPC, ... 0 = it is not. */
+int chr_error(const struct chr *c);
 void chr_close(struct chr *c); /* waits until buffered output is written; NULL is fine */
 
 /* -- the terminal escape filter ----------------------------------------------- */
