@@ -62,13 +62,17 @@ struct port {
 
 struct virtio_console {
 	struct virtio v;
-	u8 nr_ports;
 	struct port port[VIRTIO_CONSOLE_MAX_PORTS];
 };
 
 static bool is_multiport(const struct virtio_console *con)
 {
 	return virtio_has(&con->v, F_MULTIPORT);
+}
+
+static unsigned nr_ports(const struct virtio_console *con)
+{
+	return con->v.nr_queues > 2 ? con->v.nr_queues / 2u - 1 : 1;
 }
 
 static struct virtq *rx_queue(struct port *p)
@@ -123,7 +127,7 @@ static void flush_control(struct virtio_console *con)
 
 	if (!is_multiport(con))
 		return;
-	for (unsigned i = 0; i < con->nr_ports; i++)
+	for (unsigned i = 0; i < nr_ports(con); i++)
 		flush_port_control(&con->port[i], q);
 	vq_flush(q);
 }
@@ -171,12 +175,12 @@ static void handle_control(struct virtio_console *con, const struct control *m)
 	u16 event = le16_get(m->event);
 
 	if (event == EV_DEVICE_READY) {
-		for (unsigned i = 0; i < con->nr_ports && le16_get(m->value); i++)
+		for (unsigned i = 0; i < nr_ports(con) && le16_get(m->value); i++)
 			con->port[i].pending |= 1u << EV_PORT_ADD;
 		flush_control(con);
 		return;
 	}
-	if (id >= con->nr_ports) {
+	if (id >= nr_ports(con)) {
 		dev_guest_error(&con->v.dev, "virtio-console: no such port");
 		return;
 	}
@@ -359,7 +363,6 @@ static int console_init(struct dev *d, const void *cfg, struct err *e)
 	con->v.config_len = sizeof conf;
 	con->v.offered = F_EMERG_WRITE | F_SIZE | (multi ? F_MULTIPORT : 0);
 	virtio_set_queues(&con->v, multi ? 2 + 2 * c->nr_ports : 2, QUEUE_SIZE);
-	con->nr_ports = (u8)c->nr_ports;
 	for (unsigned i = 0; i < c->nr_ports; i++)
 		init_port(con, c, i);
 	return 0;
@@ -369,7 +372,7 @@ static void console_fini(struct dev *d)
 {
 	struct virtio_console *con = container_of(d, struct virtio_console, v.dev);
 
-	for (unsigned i = 0; i < con->nr_ports; i++) {
+	for (unsigned i = 0; i < nr_ports(con); i++) {
 		struct chr *chr = con->port[i].chr;
 
 		if (!chr)
@@ -385,7 +388,7 @@ static void console_reset(struct dev *d)
 {
 	struct virtio_console *con = container_of(d, struct virtio_console, v.dev);
 
-	for (unsigned i = 0; i < con->nr_ports; i++) {
+	for (unsigned i = 0; i < nr_ports(con); i++) {
 		struct port *p = &con->port[i];
 
 		p->pending = 0;
@@ -404,7 +407,6 @@ static void console_reset(struct dev *d)
 
 static const struct field console_state[] = {
 	VIRTIO_FIELDS(struct virtio_console, v),
-	FIELD_NOT_SAVED(struct virtio_console, nr_ports),
 	PORT_FIELDS(struct virtio_console, port[0]),
 	PORT_FIELDS(struct virtio_console, port[1]),
 	PORT_FIELDS(struct virtio_console, port[2]),
