@@ -8,6 +8,9 @@
  */
 #include "base/test.h"
 
+#include <pthread.h>
+#include <stdlib.h>
+
 #include "cpu/soft/mmu.h"
 #include "cpu/soft/testvm.h"
 
@@ -801,4 +804,100 @@ TEST(real_mode_ip_and_sp_stay_16_bits_wide)
 	vm->s.rip = 0x205;
 	CHECK_EQ(interp_step(vm), X_OK); /* inc ax */
 	CHECK_EQ(vm->s.gpr[RAX], 0xaaaabbbc);
+}
+
+TEST(the_address_size_prefix_truncates_before_the_segment_base)
+{
+	if (!have_vm())
+		return;
+	vm->s.seg[SEG_FS].base = TV_VA(TV_DATA);
+	vm->s.gpr[RBX] = 0xffffffff00000020;
+	memcpy(testvm_ptr(vm, TV_VA(TV_DATA) + 0x18), "\x78\x56\x34\x12", 4);
+	CHECK_EQ(RUN(0x64, 0x67, 0x8b, 0x43, 0xf8), X_OK); /* mov eax, fs:[ebx-8] */
+	CHECK_EQ(vm->s.gpr[RAX], 0x12345678);
+}
+
+TEST(counting_scans_are_plain_scans_where_cpuid_hides_them)
+{
+	if (!have_vm())
+		return;
+	vm->cfg.model = CPU_MODEL_V2;
+	vm->s.gpr[RCX] = 0x10;
+	CHECK_EQ(RUN(0xf3, 0x0f, 0xbd, 0xc1), X_OK); /* lzcnt eax, ecx */
+	CHECK_EQ(vm->s.gpr[RAX], 4);
+	CHECK_EXC(RUN(0xc4, 0xe2, 0x70, 0xf2, 0xc2), EX_UD); /* andn */
+	CHECK_EXC(RUN(0x0f, 0x38, 0xf0, 0x06), EX_UD);	     /* movbe */
+	vm->cfg.model = CPU_MODEL_V3;
+	CHECK_EQ(RUN(0xf3, 0x0f, 0xbd, 0xc1), X_OK);
+	CHECK_EQ(vm->s.gpr[RAX], 27);
+	CHECK_EQ(RUN(0xc4, 0xe2, 0x70, 0xf2, 0xc2), X_OK);
+}
+
+TEST(string_indexes_wrap_at_the_address_size)
+{
+	if (!have_vm())
+		return;
+	testvm_set_mode(vm, 16, false);
+	for (unsigned n = 0; n < NR_SEGS; n++)
+		vm->s.seg[n] = (struct x86_seg){ .base = TV_GPA(0), .limit = 0xffff,
+						 .attr = SA_P | SA_S | SA_RW };
+	vm->s.gpr[RDI] = 0xabcdfffe;
+	vm->s.gpr[RCX] = 0x12340004;
+	vm->s.gpr[RAX] = 'x';
+	testvm_code(vm, CODE_AT, (const u8[]){ 0xf3, 0xaa }, 2);
+	vm->s.rip = 0x200;
+	for (unsigned n = 0; n < 4 && vm->s.rip == 0x200; n++)
+		CHECK_EQ(interp_step(vm), X_OK);
+	CHECK_EQ(vm->s.rip, 0x202);
+	CHECK_EQ(vm->s.gpr[RDI], 0xabcd0002);
+	CHECK_EQ(vm->s.gpr[RCX], 0x12340000);
+	CHECK_EQ(*testvm_ptr(vm, TV_BASE + 1), 'x');
+	CHECK_EQ(*testvm_ptr(vm, TV_BASE + 0xffff), 'x');
+	/* a 16-bit word at ffffh crosses the limit */
+	vm->s.gpr[RDI] = 0xffff;
+	vm->s.gpr[RCX] = 2;
+	testvm_code(vm, CODE_AT, (const u8[]){ 0xf3, 0xab }, 2);
+	vm->s.rip = 0x200;
+	CHECK_EXC(interp_step(vm), EX_GP);
+	CHECK_EQ(vm->s.gpr[RCX], 2);
+}
+
+#define NR_LOCKED 20000
+
+static void *count_locked(void *arg)
+{
+	/* 1: lock inc qword [rsi]; lock add dword [rsi+9], 3; xchg [rsi+16], eax; dec ecx; jnz 1b */
+	static const u8 code[] = { 0xf0, 0x48, 0xff, 0x06, 0xf0, 0x83, 0x46, 0x09, 0x03,
+				   0x87, 0x46, 0x10, 0xff, 0xc9, 0x75, 0xf0 };
+	struct vcpu *v = arg;
+
+	v->s.gpr[RSI] = TV_VA(TV_DATA);
+	v->s.gpr[RCX] = NR_LOCKED;
+	testvm_code(v, CODE_AT, code, sizeof code);
+	testvm_run(v, CODE_AT + sizeof code, 10 * NR_LOCKED);
+	return NULL;
+}
+
+TEST(locked_updates_of_two_vcpus_are_all_counted)
+{
+	struct vcpu *b;
+	pthread_t t;
+	u32 odd;
+
+	if (!have_vm())
+		return;
+	b = aligned_alloc(64, (sizeof *b + 63) & ~63ull);
+	memcpy(b, vm, sizeof *b);
+	b->mmu = mmu_new();
+	b->icache = NULL;
+	mmu_mode_changed(b);
+	memset(testvm_ptr(vm, TV_VA(TV_DATA)), 0, 64);
+	CHECK(!pthread_create(&t, NULL, count_locked, b));
+	count_locked(vm);
+	pthread_join(t, NULL);
+	CHECK_EQ(*(u64 *)(void *)testvm_ptr(vm, TV_VA(TV_DATA)), 2 * NR_LOCKED);
+	memcpy(&odd, testvm_ptr(vm, TV_VA(TV_DATA) + 9), 4);
+	CHECK_EQ(odd, 6 * NR_LOCKED);
+	mmu_free(b->mmu);
+	free(b);
 }
