@@ -200,7 +200,7 @@ int op_smsw(struct vcpu *v, const struct insn *i)
 {
 	if (v->cpl && (v->s.cr4 & CR4_UMIP))
 		return raise_err(v, EX_GP, 0);
-	return rm_write(v, i, i->is_mem ? 2 : i->opsize, v->s.cr0);
+	return sys_rm_write(v, i, i->is_mem ? 2 : i->opsize, v->s.cr0);
 }
 
 int op_lmsw(struct vcpu *v, const struct insn *i)
@@ -208,7 +208,7 @@ int op_lmsw(struct vcpu *v, const struct insn *i)
 	u64 val;
 
 	TRY(need_cpl0(v));
-	TRY(rm_read(v, i, 2, &val));
+	TRY(sys_rm_read(v, i, 2, &val));
 	val = (v->s.cr0 & ~0xeull) | (val & 0xf); /* PE can be set, not cleared */
 	return set_cr0(v, val);
 }

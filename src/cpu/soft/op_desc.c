@@ -132,7 +132,7 @@ int op_lar_lsl(struct vcpu *v, const struct insn *i)
 
 	if (is_real(v) || is_vm86(v))
 		return raise_ex(v, EX_UD);
-	TRY(rm_read(v, i, 2, &sel));
+	TRY(sys_rm_read(v, i, 2, &sel));
 	TRY(visible_desc(v, (u16)sel, &d, &ok));
 	if (ok && !(desc_type(&d) & SA_S))
 		ok = system_type_ok(v, desc_type(&d), lsl);
@@ -149,9 +149,9 @@ int op_arpl(struct vcpu *v, const struct insn *i)
 
 	if (is_real(v) || is_vm86(v))
 		return raise_ex(v, EX_UD);
-	TRY(rm_read(v, i, 2, &sel));
+	TRY(sys_rm_read(v, i, 2, &sel));
 	if ((sel & 3) < rpl) {
-		TRY(rm_write(v, i, 2, (sel & ~3ull) | rpl));
+		TRY(sys_rm_write(v, i, 2, (sel & ~3ull) | rpl));
 		set_zf(v, true);
 		return X_OK;
 	}
@@ -167,12 +167,12 @@ int op_grp6(struct vcpu *v, const struct insn *i)
 		return raise_ex(v, EX_UD);
 	if (ext(i) < 2) { /* SLDT, STR */
 		TRY(umip(v));
-		return rm_write(v, i, i->is_mem ? 2 : i->opsize,
+		return sys_rm_write(v, i, i->is_mem ? 2 : i->opsize,
 				ext(i) ? v->s.tr.sel : v->s.ldtr.sel);
 	}
 	if (ext(i) < 4)
 		TRY(need_cpl0(v));
-	TRY(rm_read(v, i, 2, &sel));
+	TRY(sys_rm_read(v, i, 2, &sel));
 	switch (ext(i)) {
 	case 2: return op_lldt(v, (u16)sel);
 	case 3: return op_ltr(v, (u16)sel);

@@ -4,7 +4,7 @@
 
 int op_mov_from_seg(struct vcpu *v, const struct insn *i)
 {
-	return rm_write(v, i, i->is_mem ? 2 : i->opsize, v->s.seg[i->reg].sel);
+	return sys_rm_write(v, i, i->is_mem ? 2 : i->opsize, v->s.seg[i->reg].sel);
 }
 
 static int load_and_shadow(struct vcpu *v, unsigned seg, u16 sel)
@@ -18,7 +18,7 @@ int op_mov_to_seg(struct vcpu *v, const struct insn *i)
 {
 	u64 sel;
 
-	TRY(rm_read(v, i, 2, &sel));
+	TRY(sys_rm_read(v, i, 2, &sel));
 	return load_and_shadow(v, i->reg, (u16)sel);
 }
 

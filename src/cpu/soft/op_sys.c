@@ -15,7 +15,7 @@ static unsigned ext(const struct insn *i)
 	return (i->modrm >> 3) & 7;
 }
 
-int rm_read(struct vcpu *v, const struct insn *i, unsigned size, u64 *ret)
+int sys_rm_read(struct vcpu *v, const struct insn *i, unsigned size, u64 *ret)
 {
 	u64 la;
 
@@ -27,7 +27,7 @@ int rm_read(struct vcpu *v, const struct insn *i, unsigned size, u64 *ret)
 	return lin_read(v, la, size, ret);
 }
 
-int rm_write(struct vcpu *v, const struct insn *i, unsigned size, u64 val)
+int sys_rm_write(struct vcpu *v, const struct insn *i, unsigned size, u64 val)
 {
 	u64 la;
 

@@ -33,8 +33,8 @@ static inline u64 get_gpr(const struct vcpu *v, unsigned reg, unsigned size)
 }
 
 /* The r/m operand: register or memory. */
-int rm_read(struct vcpu *v, const struct insn *i, unsigned size, u64 *ret);
-int rm_write(struct vcpu *v, const struct insn *i, unsigned size, u64 val);
+int sys_rm_read(struct vcpu *v, const struct insn *i, unsigned size, u64 *ret);
+int sys_rm_write(struct vcpu *v, const struct insn *i, unsigned size, u64 val);
 
 static inline int need_cpl0(struct vcpu *v)
 {
