@@ -102,10 +102,10 @@ static int bind_to(struct listener *u, const char *path, struct err *e)
 	u->bound = true;
 	if (listen(u->w.fd, 4))
 		return err_set(e, errno, "%s: cannot listen: %s", path, strerror(errno));
-	return loop_watch(u->s.loop, &u->w, EPOLLIN, e);
+	return 0;
 }
 
-struct chr *chr_open_unix(struct loop *l, const char *path, struct err *e)
+static struct listener *new_listener(struct loop *l, const char *path, struct err *e)
 {
 	struct listener *u = calloc(1, sizeof *u);
 
@@ -117,7 +117,34 @@ struct chr *chr_open_unix(struct loop *l, const char *path, struct err *e)
 	u->s.host.ops = &ops;
 	u->s.on_eof = client_gone;
 	u->w = (struct watch){ .fd = -1, .fn = on_client };
-	if (bind_to(u, path, e)) {
+	return u;
+}
+
+struct chr *chr_open_unix(struct loop *l, const char *path, struct err *e)
+{
+	struct listener *u = new_listener(l, path, e);
+
+	if (!u)
+		return NULL;
+	if (bind_to(u, path, e) || loop_watch(l, &u->w, EPOLLIN, e)) {
+		close_unix(&u->s.host.chr);
+		return NULL;
+	}
+	return &u->s.host.chr;
+}
+
+struct chr *chr_open_listener(struct loop *l, int fd, const char *path, struct err *e)
+{
+	struct listener *u = new_listener(l, path, e);
+
+	if (!u) {
+		close(fd);
+		return NULL;
+	}
+	u->w.fd = fd;
+	strncpy(u->addr.sun_path, path, sizeof u->addr.sun_path - 1);
+	u->bound = true;
+	if (loop_watch(l, &u->w, EPOLLIN, e)) {
 		close_unix(&u->s.host.chr);
 		return NULL;
 	}

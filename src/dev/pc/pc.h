@@ -247,6 +247,18 @@ struct debugcon_config {
 };
 
 /*
+ * pvpanic (pvpanic.c): the guest reports its kernel's panic
+ * regions  0: 0x505, 1 byte (PIO)
+ * config   struct pvpanic_config
+ */
+extern const struct dev_class pvpanic_class;
+
+struct pvpanic_config {
+	void (*panicked)(void *ctx);
+	void *ctx;
+};
+
+/*
  * pc-testdev (testdev.c), the interface kvm-unit-tests uses
  * regions  0: echo latch, 0xe0, 4 bytes, 1: page flush, 0xe4, 4 bytes, 2: byte echo, 0xe8,
  *	    3: interrupt lines, 0x2000, 24 bytes (all PIO), 4: scratch, 0xff000000, 64 KiB (MMIO)

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * board_pc.c - the schematic: every device, address and wire of the PC, top to bottom
+ *
+ *	0x00000000  RAM, up to 3 GiB		0xfec00000  I/O APIC
+ *	0xc0000000  PCI BARs			0xfed00000  HPET
+ *	0xe0000000  PCI configuration (ECAM)	0xfee00000  local APICs
+ *	0x1_00000000  RAM above 3 GiB
+ *
+ * Interrupt lines 0-15 go to the PIC and the I/O APIC, 16-19 (PCI INTA-INTD) and
+ * 20-23 (HPET) to the I/O APIC only.
+ *
+ * PCI slots: 0 host bridge, 1 rng, 2-5 net, 6-21 disk, 22-25 shared directories, 26
+ * console of the guest agent.
+ */
+#include "base/bits.h"
+#include "blk/blk.h"
+#include "dev/pci/pci.h"
+#include "dev/virtio/virtio.h"
+#include "net/net.h"
+#include "vmm/agent.h"
+#include "vmm/vmm_int.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define PCI_BAR_BASE  0xc0000000u
+#define PCI_BAR_END   0xe0000000u
+#define PCI_ECAM_BASE 0xe0000000ull
+#define PANIC_PORT    0x505
+#define SCI_IRQ       9
+#define PHYS_BITS     46
+
+enum { SLOT_RNG = 1, SLOT_NET = 2, SLOT_DISK = 6, SLOT_SHARE = 22, SLOT_AGENT = 26 };
+
+/* -- wires that end outside the devices ------------------------------------------------- */
+
+static void wire_reset(void *vm, unsigned pin UNUSED, bool level)
+{
+	if (level)
+		vm_request_reset(vm);
+}
+
+static void wire_off(void *vm, unsigned pin UNUSED, bool level)
+{
+	if (level)
+		vm_end(vm, VM_POWERED_OFF, 0);
+}
+
+static void wire_gsi(void *irqs, unsigned gsi, bool level)
+{
+	struct irq q = pc_irq(irqs, gsi);
+
+	irq_set(&q, level);
+}
+
+static void debug_exit(void *vm, u32 status)
+{
+	vm_end(vm, VM_DEBUG_EXIT, (int)(status & 0xff));
+}
+
+static void guest_panicked(void *vm)
+{
+	vm_end(vm, VM_PANICKED, VM_STATUS_PANIC);
+}
+
+static size_t random_bytes(void *ctx UNUSED, void *buf, size_t len)
+{
+	ssize_t n = getrandom(buf, len, GRND_NONBLOCK);
+
+	return n < 0 ? 0 : (size_t)n;
+}
+
+/* -- plugging in ------------------------------------------------------------------------ */
+
+static struct dev *keep(struct vm *vm, struct dev *d)
+{
+	if (d)
+		vm->dev[vm->nr_devs++] = d;
+	return d;
+}
+
+/* A device with its first region at @base of the port space (or, above 64 Ki, of memory). */
+static struct dev *plug(struct vm *vm, const struct dev_class *c, const char *id, u64 base,
+			struct dev_env env, const void *cfg, struct err *e)
+{
+	struct dev *d;
+
+	env.mem = vm->mem;
+	env.clock = loop_clock(vm->loop);
+	d = keep(vm, dev_new(c, id, &env, cfg, e));
+	if (!d || bus_map(base > 0xffff ? vm->mmio : vm->pio, base, d, 0, e))
+		return NULL;
+	return d;
+}
+
+static int also_at(struct vm *vm, struct dev *d, unsigned region, u64 base, struct err *e)
+{
+	return bus_map(base > 0xffff ? vm->mmio : vm->pio, base, d, region, e);
+}
+
+static struct irq line(struct vm *vm, unsigned gsi)
+{
+	return pc_irq(&vm->irqs, gsi);
+}
+
+/* -- interrupt controllers ----------------------------------------------------------------- */
+
+static int plug_lapics(struct vm *vm, struct err *e)
+{
+	const struct dev_env env = { .mem = vm->mem, .clock = loop_clock(vm->loop) };
+
+	for (unsigned i = 0; i < vm->cfg->nr_cpus; i++) {
+		const struct lapic_config c = {
+			.set = &vm->lapics,
+			.index = i,
+			.phys_bits = PHYS_BITS,
+			.tsc_khz = cpu_tsc_khz(),
+			.tsc = vcpus_tsc,
+			.signal = vcpus_signal,
+			.ctx = &vm->cpu[i],
+		};
+
+		vm->cpu[i].lapic = keep(vm, dev_new(&lapic_class, "lapic", &env, &c, e));
+		if (!vm->cpu[i].lapic)
+			return -e->code;
+	}
+	return 0;
+}
+
+static int plug_interrupts(struct vm *vm, struct err *e)
+{
+	struct dev *pic, *ioapic;
+
+	pic = plug(vm, &pic8259_class, "pic", 0x20,
+		   (struct dev_env){ .irq = { lapic_lint0(&vm->lapics) } }, NULL, e);
+	if (!pic)
+		return -e->code;
+	TRY(also_at(vm, pic, 1, 0xa0, e));
+	TRY(also_at(vm, pic, 2, 0x4d0, e));
+	ioapic = plug(vm, &ioapic_class, "ioapic", IOAPIC_BASE,
+		      (struct dev_env){ .msi = lapic_set_sink(&vm->lapics) }, NULL, e);
+	if (!ioapic)
+		return -e->code;
+	vm->irqs = (struct pc_irqs){ .pic = pic, .ioapic = ioapic };
+	vm->lapics.pic = pic;
+	vm->lapics.eoi = ioapic_eoi;
+	vm->lapics.eoi_ctx = ioapic;
+	return plug_lapics(vm, e);
+}
+
+/* -- timers and the small parts --------------------------------------------------------------- */
+
+static int plug_timers(struct vm *vm, struct err *e)
+{
+	const struct hpet_config hpet = { .gsi = { .set = wire_gsi, .chip = &vm->irqs } };
+	const struct rtc_config rtc = { .mem_low = mem_low_size(vm->mem),
+					.mem_high = mem_high_size(vm->mem) };
+	struct dev *d;
+
+	d = plug(vm, &pit8254_class, "pit", 0x40, (struct dev_env){ .irq = { line(vm, 0) } }, NULL,
+		 e);
+	if (!d || also_at(vm, d, 1, 0x61, e))
+		return -e->code;
+	d = plug(vm, &rtc146818_class, "rtc", 0x70, (struct dev_env){ .irq = { line(vm, 8) } },
+		 &rtc, e);
+	if (!d)
+		return -e->code;
+	d = plug(vm, &hpet_class, "hpet", HPET_BASE, (struct dev_env){ 0 }, &hpet, e);
+	return d ? 0 : -e->code;
+}
+
+static int plug_control(struct vm *vm, struct err *e)
+{
+	const struct irq reset = { .set = wire_reset, .chip = vm };
+	const struct irq off = { .set = wire_off, .chip = vm };
+	const struct dev_env kbc = { .irq = { [I8042_IRQ1] = line(vm, 1), [I8042_RESET] = reset } };
+	const struct dev_env p92 = { .irq = { [PORT92_RESET] = reset } };
+	const struct dev_env pm = { .irq = { [PMACPI_SCI] = line(vm, SCI_IRQ),
+					     [PMACPI_RESET] = reset,
+					     [PMACPI_OFF] = off } };
+	const struct pvpanic_config panic = { .panicked = guest_panicked, .ctx = vm };
+	struct dev *d;
+
+	d = plug(vm, &i8042_class, "kbc", 0x60, kbc, NULL, e);
+	if (!d || also_at(vm, d, 1, 0x64, e))
+		return -e->code;
+	if (!plug(vm, &port92_class, "port92", 0x92, p92, NULL, e))
+		return -e->code;
+	vm->pm = plug(vm, &pmacpi_class, "pm", PMACPI_BASE, pm, NULL, e);
+	if (!vm->pm || also_at(vm, vm->pm, 1, PMACPI_RESET_PORT, e))
+		return -e->code;
+	if (!plug(vm, &pvpanic_class, "pvpanic", PANIC_PORT, (struct dev_env){ 0 }, &panic, e))
+		return -e->code;
+	return 0;
+}
+
+static int plug_serial(struct vm *vm, struct err *e)
+{
+	const struct uart_config uart = { .chr = vm->serial };
+	const struct debugcon_config con = { .chr = NULL };
+
+	if (!plug(vm, &uart16550_class, "com1", 0x3f8, (struct dev_env){ .irq = { line(vm, 4) } },
+		  &uart, e))
+		return -e->code;
+	return plug(vm, &debugcon_class, "debugcon", 0xe9, (struct dev_env){ 0 }, &con, e)
+		       ? 0
+		       : -e->code;
+}
+
+static int plug_test_devices(struct vm *vm, struct err *e)
+{
+	static const u64 testdev_at[] = { 0xe0, 0xe4, 0xe8, 0x2000, 0xff000000 };
+	const struct debug_exit_config ex = { .exit = debug_exit, .ctx = vm };
+	const struct testdev_config td = { .gsi = { .set = wire_gsi, .chip = &vm->irqs } };
+	const struct fwcfg_config fw = { .ram_size = mem_size(vm->mem),
+					 .nr_cpus = (u16)vm->cfg->nr_cpus,
+					 .max_cpus = (u16)vm->cfg->nr_cpus };
+	struct dev *d;
+
+	if (vm->cfg->debug_exit || vm->cfg->test_device)
+		if (!plug(vm, &debug_exit_class, "debug-exit", 0xf4, (struct dev_env){ 0 }, &ex, e))
+			return -e->code;
+	if (!vm->cfg->test_device)
+		return 0;
+	d = plug(vm, &testdev_class, "testdev", testdev_at[0], (struct dev_env){ 0 }, &td, e);
+	if (!d)
+		return -e->code;
+	for (unsigned i = 1; i < array_len(testdev_at); i++)
+		TRY(also_at(vm, d, i, testdev_at[i], e));
+	return plug(vm, &fwcfg_class, "fwcfg", 0x510, (struct dev_env){ 0 }, &fw, e) ? 0 : -e->code;
+}
+
+/* -- PCI and virtio ------------------------------------------------------------------------------
+ */
+
+static int plug_pci(struct vm *vm, struct err *e)
+{
+	const struct dev_env env = { .mem = vm->mem, .clock = loop_clock(vm->loop) };
+	struct pci_host_cfg c = {
+		.pio = vm->pio,
+		.mmio = vm->mmio,
+		.ecam_base = PCI_ECAM_BASE,
+	};
+
+	for (unsigned i = 0; i < PCI_NR_PINS; i++) {
+		c.intx[i] = line(vm, 16 + i);
+		c.intx_line[i] = (u8)(16 + i);
+	}
+	vm->pci = pci_host_new(&c, "pci", &env, e);
+	return vm->pci ? 0 : -e->code;
+}
+
+static int plug_virtio(struct vm *vm, unsigned slot, const struct virtio_class *c, const char *id,
+		       const void *cfg, struct err *e)
+{
+	const struct dev_env env = {
+		.mem = vm->mem,
+		.clock = loop_clock(vm->loop),
+		.msi = lapic_set_sink(&vm->lapics),
+	};
+
+	return keep(vm, virtio_pci_new(c, cfg, vm->pci, slot, id, &env, e)) ? 0 : -e->code;
+}
+
+static int plug_virtio_devices(struct vm *vm, struct err *e)
+{
+	const struct virtio_rng_cfg rng = { .fill = random_bytes };
+	unsigned slot = SLOT_NET;
+
+	TRY(plug_virtio(vm, SLOT_RNG, &virtio_rng_class, "rng", &rng, e));
+	for (unsigned i = 0; i < vm->cfg->nr_nets; i++) {
+		const struct virtio_net_cfg c = {
+			.port = vm->net[i],
+			.mac = { 0x52, 0x54, 0x00, 0x56, 0x52, (u8)i },
+		};
+
+		if (vm->net[i])
+			TRY(plug_virtio(vm, slot++, &virtio_net_class, "net", &c, e));
+	}
+	for (unsigned i = 0; i < vm->cfg->nr_disks; i++) {
+		const struct virtio_blk_cfg c = { .blk = vm->blk[i],
+						  .read_only = vm->cfg->disk[i].read_only };
+
+		TRY(plug_virtio(vm, SLOT_DISK + i, &virtio_blk_class, "disk", &c, e));
+	}
+	for (unsigned i = 0; i < vm->cfg->nr_shares; i++) {
+		const struct share_config *s = &vm->cfg->share[i];
+		const struct virtio_9p_cfg c = { .dir_fd = s->fd,
+						 .tag = s->tag,
+						 .read_only = s->read_only };
+
+		TRY(plug_virtio(vm, SLOT_SHARE + i, &virtio_9p_class, "share", &c, e));
+	}
+	if (vm->agent) {
+		struct virtio_console_cfg c;
+
+		agent_ports(vm->agent, &c);
+		TRY(plug_virtio(vm, SLOT_AGENT, &virtio_console_class, "agent", &c, e));
+	}
+	return 0;
+}
+
+/* -- the whole
+ * ---------------------------------------------------------------------------------------- */
+
+static void describe(struct vm *vm)
+{
+	vm->board = (struct fw_board){
+		.nr_cpus = vm->cfg->nr_cpus,
+		.lapic_base = LAPIC_BASE,
+		.ioapic_base = IOAPIC_BASE,
+		.hpet_base = HPET_BASE,
+		.pm_base = PMACPI_BASE,
+		.sci_irq = SCI_IRQ,
+		.reset_port = PMACPI_RESET_PORT,
+		.ecam_base = PCI_ECAM_BASE,
+		.nr_buses = 1,
+		.mmio32_base = PCI_BAR_BASE,
+		.mmio32_end = PCI_BAR_END,
+		.panic_port = PANIC_PORT,
+		.has_com1 = true,
+		.vm_name = vm->cfg->name,
+		.mem_size = mem_size(vm->mem),
+	};
+}
+
+int board_new(struct vm *vm, struct err *e)
+{
+	vm->pio = bus_new();
+	vm->mmio = bus_new();
+	if (!vm->pio || !vm->mmio)
+		return err_set(e, 12, "board: out of host memory");
+	describe(vm);
+	TRY(plug_interrupts(vm, e));
+	TRY(plug_timers(vm, e));
+	TRY(plug_control(vm, e));
+	TRY(plug_serial(vm, e));
+	TRY(plug_test_devices(vm, e));
+	TRY(plug_pci(vm, e));
+	return plug_virtio_devices(vm, e);
+}
+
+void board_free(struct vm *vm)
+{
+	while (vm->nr_devs)
+		dev_free(vm->dev[--vm->nr_devs]);
+	if (vm->pci)
+		pci_host_free(vm->pci);
+	if (vm->pio)
+		bus_free(vm->pio);
+	if (vm->mmio)
+		bus_free(vm->mmio);
+}
+
+static void call(void (*fn)(struct dev *d), struct dev *d)
+{
+	if (fn)
+		fn(d);
+}
+
+void board_reset(struct vm *vm)
+{
+	struct dev *host = pci_host_dev(vm->pci);
+
+	for (unsigned i = 0; i < vm->nr_devs; i++)
+		call(vm->dev[i]->class->pause, vm->dev[i]);
+	call(host->class->reset, host);
+	for (unsigned i = 0; i < vm->nr_devs; i++)
+		call(vm->dev[i]->class->reset, vm->dev[i]);
+	for (unsigned i = 0; i < vm->nr_devs; i++)
+		call(vm->dev[i]->class->resume, vm->dev[i]);
+}
+
+int board_assign_pci(struct vm *vm, struct err *e)
+{
+	return pci_host_assign(vm->pci, PCI_BAR_BASE, PCI_BAR_END - PCI_BAR_BASE, e);
+}

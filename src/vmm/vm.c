@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vm.c - the life of a virtual machine: made, powered on, reset in place, ended
+ */
+#include "base/bits.h"
+#include "blk/blk.h"
+#include "cpu/x86_state.h"
+#include "net/net.h"
+#include "vmm/agent.h"
+#include "vmm/vmm_int.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+/* -- what is said ----------------------------------------------------------------------- */
+
+void vm_event(struct vm *vm, const char *name)
+{
+	if (vm->cfg->json)
+		dprintf(STDERR_FILENO, "{\"event\":\"%s\",\"vm\":\"%s\"}\n", name, vm->cfg->name);
+}
+
+void vm_say(const struct vm *vm, u32 level, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (vm->cfg->verbose < level)
+		return;
+	fputs("vireo: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+/* -- ends --------------------------------------------------------------------------------- */
+
+void vm_end(struct vm *vm, enum vm_end end, int status)
+{
+	if (vm->end != VM_RUNNING)
+		return;
+	vm->end = end;
+	vm->status = status;
+	loop_stop(vm->loop);
+}
+
+void vm_fail(struct vm *vm, const struct err *e)
+{
+	if (vm->end == VM_RUNNING)
+		vm->end_err = *e;
+	vm_end(vm, VM_FAILED, VM_STATUS_FAILED);
+}
+
+static void on_signal(struct watch *w, u32 events UNUSED)
+{
+	struct vm *vm = container_of(w, struct vm, signals);
+	struct signalfd_siginfo si;
+
+	if (read(w->fd, &si, sizeof si) == sizeof si)
+		vm_end(vm, VM_STOPPED, 128 + (int)si.ssi_signo);
+}
+
+static void on_quit(void *vm)
+{
+	vm_end(vm, VM_STOPPED, 0);
+}
+
+static void command_done(void *vm, int status)
+{
+	vm_end(vm, VM_COMMAND_DONE, status);
+}
+
+static void net_gone(void *vm)
+{
+	vm_say(vm, 0, "net: the user-mode network helper ended: the guest's link is down");
+}
+
+/* -- power on and reset ---------------------------------------------------------------------- */
+
+static bool read_fd(const struct fw_file *f, u64 off, void *dst, size_t len)
+{
+	return fd_pread_full(f->fd, dst, len, off) == 0;
+}
+
+static int open_file(const struct cfg_file *c, const char *what, struct fw_file *ret, struct err *e)
+{
+	struct stat st;
+
+	if (c->fd < 0 || fstat(c->fd, &st) < 0)
+		return err_set(e, EBADF, "%s: not open", what);
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "%s: %s: not a regular file", what, c->path);
+	*ret = (struct fw_file){
+		.name = c->path, .size = (u64)st.st_size, .read = read_fd, .fd = c->fd
+	};
+	return 0;
+}
+
+static int load_kernel(struct vm *vm, struct x86_state *s, struct err *e)
+{
+	struct fw_file kernel, module[CFG_INITRDS];
+	struct fw_map map;
+	struct fw_boot b = {
+		.kernel = &kernel,
+		.module = module,
+		.nr_modules = vm->cfg->nr_initrds,
+		.cmdline = vm->cfg->cmdline,
+		.map = &map,
+	};
+
+	TRY(open_file(&vm->cfg->kernel, "kernel", &kernel, e));
+	for (u32 i = 0; i < b.nr_modules; i++)
+		TRY(open_file(&vm->cfg->initrd[i], "initrd", &module[i], e));
+	if (getrandom(b.seed, sizeof b.seed, 0) != sizeof b.seed)
+		return err_set(e, EIO, "random numbers: the host has none");
+	fw_memory_map(vm->mem, &vm->board, &map);
+	TRY(fw_load_kernel(vm->mem, &b, s, e));
+	TRY(fw_build_acpi(vm->mem, &vm->board, e));
+	return fw_build_smbios(vm->mem, &vm->board, e);
+}
+
+/* Everything to power-on values and the kernel in memory; the vCPUs are not running. */
+static int power_on(struct vm *vm, struct err *e)
+{
+	struct x86_state s;
+
+	board_reset(vm);
+	TRY(board_assign_pci(vm, e));
+	vm->tsc_offset = 0 - __rdtsc();
+	for (unsigned i = 0; i < vm->cfg->nr_cpus; i++) {
+		x86_state_reset(&s, i == 0);
+		s.tsc_offset = vm->tsc_offset;
+		if (i == 0)
+			TRY(load_kernel(vm, &s, e));
+		TRY(vm->engine->set_state(vm->cpu[i].v, &s, e));
+	}
+	return 0;
+}
+
+static void do_reset(struct task *t)
+{
+	struct vm *vm = container_of(t, struct vm, reset_task);
+	struct err e = { 0 };
+
+	if (vm->end != VM_RUNNING)
+		return;
+	vcpus_pause(vm);
+	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
+		blk_drain(vm->blk[i]);
+	if (vm->agent)
+		agent_reset(vm->agent);
+	if (power_on(vm, &e))
+		vm_fail(vm, &e);
+	vm_event(vm, "reset");
+	vcpus_resume(vm);
+}
+
+void vm_request_reset(struct vm *vm)
+{
+	loop_post(vm->loop, &vm->reset_task);
+}
+
+/* -- making --------------------------------------------------------------------------------------
+ */
+
+static void lock_board(void *vm)
+{
+	pthread_mutex_lock(&((struct vm *)vm)->lock);
+}
+
+static void unlock_board(void *vm)
+{
+	pthread_mutex_unlock(&((struct vm *)vm)->lock);
+}
+
+static int choose_engine(struct vm *vm, struct err *e)
+{
+	if (vm->cfg->engine == CFG_ENGINE_KVM)
+		return err_set(e, ENOTSUP, "--engine kvm: not built in yet: want auto or soft");
+	vm->engine = &cpu_soft;
+	vm_say(vm, 1, "engine: soft%s", vm->cfg->interpret ? ", interpreter only" : "");
+	return 0;
+}
+
+static int open_serial(struct vm *vm, struct err *e)
+{
+	const char *spec = vm->cfg->serial;
+
+	vm->serial_opts = (struct chr_opts){ .quit = on_quit, .ctx = vm };
+	if (vm->cfg->serial_fd >= 0 && !strncmp(spec, "unix:", 5))
+		vm->serial = chr_open_listener(vm->loop, vm->cfg->serial_fd, spec + 5, e);
+	else if (vm->cfg->serial_fd >= 0)
+		vm->serial = chr_open_fds(vm->loop, -1, vm->cfg->serial_fd, e);
+	else
+		vm->serial = chr_open(vm->loop, spec, &vm->serial_opts, e);
+	if (!vm->serial)
+		return err_wrap(e, "--serial");
+	if (!strcmp(spec, "pty"))
+		vm_say(vm, 0, "serial: %s", vm->serial_opts.path);
+	return 0;
+}
+
+static int open_disks(struct vm *vm, struct err *e)
+{
+	for (u32 i = 0; i < vm->cfg->nr_disks; i++) {
+		struct disk_config *d = &vm->cfg->disk[i];
+		struct blk *b = blk_open_file(vm->loop, d->fd, d->read_only || d->snapshot, e);
+
+		d->fd = -1;
+		if (!b)
+			return err_wrap(e, "--disk: %.100s", d->path);
+		vm->blk[i] = b;
+		if (!d->snapshot)
+			continue;
+		b = blk_open_snapshot(b, e);
+		if (!b)
+			return err_wrap(e, "--disk: %.100s", d->path);
+		vm->blk[i] = b;
+	}
+	return 0;
+}
+
+static int open_nets(struct vm *vm, struct err *e)
+{
+	for (u32 i = 0; i < vm->cfg->nr_nets; i++) {
+		struct net_config *n = &vm->cfg->net[i];
+
+		if (n->kind == CFG_NET_USER)
+			vm->net[i] = net_open_user(vm->loop, n->fd, net_gone, vm, e);
+		else if (n->kind == CFG_NET_TAP)
+			vm->net[i] = net_open_tap(vm->loop, NULL, n->fd, e);
+		else
+			continue;
+		if (!vm->net[i])
+			return err_wrap(e, "--net");
+	}
+	return 0;
+}
+
+static int open_agent(struct vm *vm, struct err *e)
+{
+	const struct agent_cfg c = {
+		.loop = vm->loop,
+		.command = vm->cfg->command,
+		.nr_command = vm->cfg->nr_command,
+		.done = command_done,
+		.quit = on_quit,
+		.ctx = vm,
+	};
+
+	if (!vm->cfg->nr_command)
+		return 0;
+	vm->agent = agent_new(&c, e);
+	return vm->agent ? 0 : -e->code;
+}
+
+static int watch_signals(struct vm *vm, struct err *e)
+{
+	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP };
+
+	vm->signals = (struct watch){ .fd = fd_signalfd(sigs, array_len(sigs)), .fn = on_signal };
+	if (vm->signals.fd < 0)
+		return err_set(e, -vm->signals.fd, "signals: %s", strerror(-vm->signals.fd));
+	return loop_watch(vm->loop, &vm->signals, EPOLLIN, e);
+}
+
+static int make_cpus(struct vm *vm, struct err *e)
+{
+	const struct cpu_config c = {
+		.mem = vm->mem,
+		.nr_vcpus = vm->cfg->nr_cpus,
+		.model = (enum cpu_model)vm->cfg->cpu,
+		.interpret_only = vm->cfg->interpret,
+	};
+
+	vm->cpu_vm = vm->engine->vm_new(&c, e);
+	return vm->cpu_vm ? vcpus_new(vm, e) : -e->code;
+}
+
+static int make(struct vm *vm, struct err *e)
+{
+	TRY(choose_engine(vm, e));
+	vm->loop = loop_new(e);
+	if (!vm->loop)
+		return -e->code;
+	loop_set_lock(vm->loop, lock_board, unlock_board, vm);
+	TRY(watch_signals(vm, e));
+	vm->mem = mem_new(vm->cfg->memory, e);
+	if (!vm->mem)
+		return -e->code;
+	TRY(open_serial(vm, e));
+	TRY(open_disks(vm, e));
+	TRY(open_nets(vm, e));
+	TRY(open_agent(vm, e));
+	TRY(board_new(vm, e));
+	return make_cpus(vm, e);
+}
+
+struct vm *vm_new(struct vm_config *c, struct err *e)
+{
+	struct vm *vm = calloc(1, sizeof *vm);
+
+	if (!vm) {
+		err_set(e, ENOMEM, "VM: out of host memory");
+		return NULL;
+	}
+	vm->cfg = c;
+	vm->signals.fd = -1;
+	vm->reset_task.fn = do_reset;
+	for (unsigned i = 0; i < PC_MAX_CPUS; i++)
+		vm->cpu[i] = (struct vm_cpu){ .vm = vm, .index = i };
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_cond_init(&vm->parked, NULL);
+	pthread_cond_init(&vm->resumed, NULL);
+	if (make(vm, e)) {
+		vm_free(vm);
+		return NULL;
+	}
+	return vm;
+}
+
+static void start_back_ends(struct vm *vm)
+{
+	chr_start(vm->serial);
+	for (u32 i = 0; i < vm->cfg->nr_nets; i++)
+		if (vm->net[i])
+			net_start(vm->net[i]);
+	if (vm->agent)
+		agent_start(vm->agent);
+}
+
+int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e)
+{
+	lock_board(vm);
+	if (power_on(vm, &vm->end_err) || vcpus_start(vm, &vm->end_err)) {
+		vm->end = VM_FAILED;
+		vm->status = VM_STATUS_ERROR;
+	}
+	if (vm->end == VM_RUNNING)
+		start_back_ends(vm);
+	unlock_board(vm);
+	if (vm->end == VM_RUNNING) {
+		vm_event(vm, "started");
+		loop_run(vm->loop);
+	}
+	vcpus_stop(vm);
+	if (vm->agent && vm->end == VM_POWERED_OFF) {
+		err_set(&vm->end_err, EIO,
+			"the guest powered off before the command's result came");
+		vm->end = VM_FAILED;
+		vm->status = VM_STATUS_NO_RESULT;
+	}
+	if (vm->end == VM_FAILED)
+		*e = vm->end_err;
+	*ret_end = vm->end;
+	return vm->status;
+}
+
+/* The reverse of make(). */
+void vm_free(struct vm *vm)
+{
+	vcpus_free(vm);
+	if (vm->cpu_vm)
+		vm->engine->vm_free(vm->cpu_vm);
+	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
+		if (vm->blk[i])
+			blk_drain(vm->blk[i]);
+	board_free(vm);
+	agent_free(vm->agent);
+	for (u32 i = 0; i < vm->cfg->nr_nets; i++)
+		net_close(vm->net[i]);
+	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
+		if (vm->blk[i])
+			blk_close(vm->blk[i]);
+	chr_close(vm->serial);
+	mem_free(vm->mem);
+	if (vm->loop) {
+		loop_unwatch(vm->loop, &vm->signals);
+		loop_cancel(vm->loop, &vm->reset_task);
+		loop_free(vm->loop);
+	}
+	fd_close(&vm->signals.fd);
+	pthread_cond_destroy(&vm->parked);
+	pthread_cond_destroy(&vm->resumed);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm);
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vmm.h - one virtual machine, from power-on to its end
+ *
+ * The machine is made by vm_new() from a configuration whose files are open
+ * descriptors, runs inside vm_run() on the caller's thread (event loop) and one
+ * thread per vCPU, and ends with one of enum vm_end.
+ *
+ * Locking. One board lock protects every device, the buses and struct vm. The
+ * event loop holds it around its callbacks; a vCPU thread takes it for each
+ * access outside RAM. See docs/decisions/0050-one-board-lock.md.
+ */
+#ifndef VMM_VMM_H
+#define VMM_VMM_H
+
+#include "base/compiler.h"
+#include "base/err.h"
+#include "base/types.h"
+
+struct vm;
+struct vm_config;
+
+enum vm_end {
+	VM_RUNNING,
+	VM_POWERED_OFF,  /* the guest asked for it */
+	VM_STOPPED,      /* we were asked for it */
+	VM_COMMAND_DONE, /* "-- CMD" ended; status is its own */
+	VM_DEBUG_EXIT,   /* isa-debug-exit; status is (value << 1 | 1) & 0xff */
+	VM_PANICKED,     /* pvpanic */
+	VM_SHUTDOWN,     /* triple fault */
+	VM_FAILED,       /* the engine or a back end cannot go on */
+};
+
+/* Exit statuses of vireo-vm and "vireo run" (docs/man/vireo.1). */
+#define VM_STATUS_ERROR     1 /* could not start */
+#define VM_STATUS_USAGE     2 /* bad command line */
+#define VM_STATUS_PANIC     100
+#define VM_STATUS_SHUTDOWN  101
+#define VM_STATUS_FAILED    102
+#define VM_STATUS_NO_RESULT 125 /* "-- CMD": it could not be run, or its result is unknown */
+
+/* @c: borrowed; its descriptors are taken over, also on failure. */
+struct vm *vm_new(struct vm_config *c, struct err *e) MUST_CHECK;
+
+/* Power on and run until the end. Return: the exit status; *e is set if end is VM_FAILED. */
+int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e) MUST_CHECK;
+
+void vm_free(struct vm *vm);
+
+#endif

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vmm_int.h - struct vm, private to vmm/
+ */
+#ifndef VMM_VMM_INT_H
+#define VMM_VMM_INT_H
+
+#include "base/clock.h"
+#include "cfg/cfg.h"
+#include "cpu/cpu.h"
+#include "dev/dev.h"
+#include "dev/pc/pc.h"
+#include "fw/fw.h"
+#include "mem/mem.h"
+#include "os/os.h"
+#include "ui/ui.h"
+#include "vmm/vmm.h"
+
+#include <pthread.h>
+
+struct agent;
+struct blk;
+struct net_port;
+struct pci_host;
+
+#define VM_DEVS_MAX (64 + PC_MAX_CPUS)
+
+struct vm_cpu {
+	struct vm *vm;
+	unsigned index;
+	struct vcpu *v;
+	struct dev *lapic;
+	struct thread thread;
+	bool started;
+};
+
+struct vm {
+	struct vm_config *cfg;
+	struct loop *loop;
+	pthread_mutex_t lock; /* the board lock */
+
+	struct mem *mem;
+	const struct cpu_engine *engine;
+	struct cpu_vm *cpu_vm;
+	struct vm_cpu cpu[PC_MAX_CPUS];
+	u64 tsc_offset; /* guest TSC = host TSC + this, since the last reset */
+
+	/* The board (board_pc.c). */
+	struct bus *pio, *mmio;
+	struct lapic_set lapics;
+	struct pc_irqs irqs;
+	struct dev *pm;
+	struct pci_host *pci;
+	struct dev *dev[VM_DEVS_MAX]; /* in order of creation; reset in it, freed in reverse */
+	unsigned nr_devs;
+	struct fw_board board;
+
+	/* Back ends. */
+	struct chr_opts serial_opts;
+	struct chr *serial;
+	struct blk *blk[CFG_DISKS];
+	struct net_port *net[CFG_NETS];
+	struct agent *agent; /* "-- CMD" */
+
+	/* Pausing (vcpu.c): under the lock. */
+	bool pausing, quitting;
+	unsigned nr_parked;
+	pthread_cond_t parked, resumed;
+
+	/* Life (vm.c). */
+	struct task reset_task;
+	struct watch signals;
+	enum vm_end end;
+	int status;
+	struct err end_err;
+};
+
+/* -- board_pc.c ------------------------------------------------------------------ */
+
+int board_new(struct vm *vm, struct err *e) MUST_CHECK;
+void board_free(struct vm *vm);
+void board_reset(struct vm *vm); /* power-on values everywhere; vCPUs are parked */
+int board_assign_pci(struct vm *vm, struct err *e) MUST_CHECK; /* what firmware does after it */
+
+/* -- vcpu.c ------------------------------------------------------------------------ */
+
+int vcpus_new(struct vm *vm, struct err *e) MUST_CHECK; /* after the board: needs local APICs */
+int vcpus_start(struct vm *vm, struct err *e) MUST_CHECK;
+void vcpus_signal(void *vm_cpu, enum lapic_signal what, u8 arg); /* for struct lapic_config */
+u64 vcpus_tsc(void *vm_cpu);
+/* Lock held, on the loop's thread. pause returns with every vCPU outside run(). */
+void vcpus_pause(struct vm *vm);
+void vcpus_resume(struct vm *vm);
+void vcpus_stop(struct vm *vm); /* lock not held; joins the threads */
+void vcpus_free(struct vm *vm);
+
+/* -- vm.c -------------------------------------------------------------------------- */
+
+/* Lock held, any thread. The first end counts; the rest are ignored. */
+void vm_end(struct vm *vm, enum vm_end end, int status);
+void vm_fail(struct vm *vm, const struct err *e); /* vm_end(VM_FAILED) with its reason */
+void vm_request_reset(struct vm *vm);
+
+/* A line of "--json", or of -v when @level is reached. */
+void vm_event(struct vm *vm, const char *name);
+void vm_say(const struct vm *vm, u32 level, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+#endif
