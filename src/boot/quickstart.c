@@ -5,7 +5,7 @@
  * Follows docs/quickstart.md. The work of making it is tools/quickstart's; here is
  * only what every start needs: comparing the stamp, without starting a process.
  */
-#include "boot/boot.h"
+#include "boot/boot_int.h"
 
 #include "base/compiler.h"
 #include "os/os.h"
@@ -88,6 +88,31 @@ static bool stamp_holds(char *stamp, const char *agent)
 	return true;
 }
 
+/*
+ * Prefer the unpacked kernel, kernels/VERSION/vmlinux; unpack it if nobody has.
+ * Appears by rename; failing (disk full, another packing) leaves the bzImage in use.
+ */
+static void prefer_vmlinux(const char *cache, const char *version, size_t len,
+			   struct quickstart *q)
+{
+	char elf[PATH_MAX], tmp[PATH_MAX];
+	struct err e;
+	int in, out;
+
+	snprintf(elf, sizeof(elf), "%.3000s/kernels/%.*s/vmlinux", cache, (int)len, version);
+	if (access(elf, R_OK)) {
+		snprintf(tmp, sizeof(tmp), "%.4000s.XXXXXX", elf);
+		in = open(q->kernel, O_RDONLY | O_CLOEXEC);
+		out = mkostemp(tmp, O_CLOEXEC);
+		if (out < 0 || vmlinux_extract(in, out, &e) || rename(tmp, elf) < 0)
+			unlink(tmp);
+		fd_close(&in);
+		fd_close(&out);
+	}
+	if (!access(elf, R_OK))
+		strcpy(q->kernel, elf);
+}
+
 static bool cached(const char *cache, const char *agent, struct quickstart *q)
 {
 	char path[PATH_MAX], link[NAME_MAX + 1], stamp[4 * PATH_MAX];
@@ -111,7 +136,11 @@ static bool cached(const char *cache, const char *agent, struct quickstart *q)
 		return false;
 	snprintf(q->kernel, sizeof(q->kernel), "%.3000s/%s/vmlinuz", cache, link);
 	snprintf(q->initrd, sizeof(q->initrd), "%.3000s/%s/initrd", cache, link);
-	return !access(q->kernel, R_OK) && !access(q->initrd, R_OK);
+	if (access(q->kernel, R_OK) || access(q->initrd, R_OK))
+		return false;
+	if (strrchr(link, '-')) /* VERSION-HASH */
+		prefer_vmlinux(cache, link, (size_t)(strrchr(link, '-') - link), q);
+	return true;
 }
 
 static int cache_dir(char *dir, size_t size, struct err *e)
