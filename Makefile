@@ -51,6 +51,7 @@ progs: $(PROGS) $B/guest/vireo-init
 # The engine may not touch vector registers: they hold the guest's (cpu/soft/vcpu.h). Its inline
 # assembly may push: no red zone.
 $O/cpu/soft/%.c.o: CFLAGS += -mgeneral-regs-only -include src/cpu/soft/freestanding.h -mno-red-zone -fno-stack-protector
+$O/cpu/cpuid.c.o $O/cpu/tsc.c.o: CFLAGS += -mgeneral-regs-only
 $O/cpu/soft/%_test.c.o: CFLAGS := $(filter-out -mgeneral-regs-only -include src/cpu/soft/freestanding.h,$(CFLAGS))
 
 # One archive of everything but main(): each program links what it uses.
