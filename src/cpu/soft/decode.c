@@ -567,7 +567,7 @@ static void fix_group5(struct insn *i)
 			break;
 		}
 		if (i->mode == 8)
-			i->opsize = i->opsz ? 2 : 8;
+			i->opsize = i->opsz && !i->w ? 2 : 8;
 		i->attr = IA_STACK;
 		i->flags_w = 0;
 		set_operands(i, F_RM_RD);
@@ -1075,7 +1075,7 @@ static void apply_row(struct insn *i, struct dcur *c, const struct row *r)
 	if (r->fl & B_)
 		i->opsize = 1;
 	if (r->fl & D64 && i->mode == 8)
-		i->opsize = i->opsz ? 2 : 8;
+		i->opsize = i->opsz && !i->w ? 2 : 8;
 	if (r->fl & F64 && i->mode == 8)
 		i->opsize = i->opsz && !i->w && amd_branches ? 2 : 8;
 	if (r->form == F_M || (r->form >= F_RM_R && r->form <= F_XCHG) || r->form == F_LEA)
