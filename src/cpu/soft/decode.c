@@ -934,7 +934,7 @@ static bool decode_0f38_int(struct insn *i)
 	switch (i->op) {
 	case 0xf0: case 0xf1: return decode_movbe_crc32(i);
 	case 0xf6: /* ADCX, ADOX */
-		if (!i->opsz && i->rep != 0xf3)
+		if (i->rep == 0xf2 || (!i->opsz && i->rep != 0xf3))
 			return false;
 		i->cls = CLS_INT;
 		i->attr = IA_VERBATIM;
