@@ -1,0 +1,54 @@
+# bash completion for vireo; source this file, or install it as
+# /usr/share/bash-completion/completions/vireo
+
+_vireo_run() {
+  local cur=$1 prev=$2 o
+  local opts="--engine --cpus --cpu --memory --kernel --initrd --cmdline --disk --net --share --serial
+    --name --debug-exit --test-device --json --help -v --"
+  case $prev in
+    --engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")) ;;
+    --cpu) COMPREPLY=($(compgen -W "x86-64-v3 x86-64-v2 max" -- "$cur")) ;;
+    --cpus) COMPREPLY=($(compgen -W "1 2 4 8" -- "$cur")) ;;
+    --memory) COMPREPLY=($(compgen -W "512M 1G 2G 4G" -- "$cur")) ;;
+    --kernel | --initrd) COMPREPLY=($(compgen -f -- "$cur")); compopt -o filenames ;;
+    --share) COMPREPLY=($(compgen -d -- "$cur")); compopt -o filenames -o nospace ;;
+    --net) COMPREPLY=($(compgen -W "user user,forward= tap= none" -- "$cur")); compopt -o nospace ;;
+    --serial) COMPREPLY=($(compgen -W "stdio pty unix: file: none" -- "$cur")); compopt -o nospace ;;
+    --disk)
+      COMPREPLY=()
+      while IFS= read -r o; do COMPREPLY+=("path=$o"); done < <(compgen -f -- "${cur#path=}")
+      compopt -o nospace ;;
+    --cmdline | --name) COMPREPLY=() ;;
+    *) COMPREPLY=($(compgen -W "$opts" -- "$cur")) ;;
+  esac
+}
+
+_vireo_image() {
+  case $2 in
+    -o | --output) COMPREPLY=($(compgen -f -- "$1")); compopt -o filenames ;;
+    --size) COMPREPLY=($(compgen -W "2G 4G 8G" -- "$1")) ;;
+    --package | --root-password | --hostname) COMPREPLY=() ;;
+    build) COMPREPLY=($(compgen -W "debian:11 debian:12 debian:13" -- "$1")) ;;
+    image) COMPREPLY=($(compgen -W "build" -- "$1")) ;;
+    *) COMPREPLY=($(compgen -W "-o --size --package --root-password --hostname --force --help" -- "$1")) ;;
+  esac
+}
+
+_vireo() {
+  local cur prev words cword i
+  if declare -F _init_completion >/dev/null; then
+    _init_completion -n =: || return
+  else
+    cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=("${COMP_WORDS[@]}") cword=$COMP_CWORD
+  fi
+  for ((i = 2; i < cword; i++)); do # after -- comes the guest's command
+    [ "${words[i]}" != -- ] || { COMPREPLY=(); return; }
+  done
+  case $cword:${words[1]} in
+    1:*) COMPREPLY=($(compgen -W "run image help version" -- "$cur")) ;;
+    *:run) _vireo_run "$cur" "$prev" ;;
+    *:image) _vireo_image "$cur" "$prev" ;;
+  esac
+  ! declare -F __ltrim_colon_completions >/dev/null || __ltrim_colon_completions "$cur"
+}
+complete -F _vireo vireo
