@@ -85,7 +85,7 @@ static void host_write(struct dev *d, unsigned region, u64 off, unsigned size, u
 	}
 }
 
-/* -- slots, BARs and wires ------------------------------------------------------------------- */
+/* -- slots, BARs and wires --------------------------------------------------------------- */
 
 int host_add(struct pci_host *h, struct pci_dev *p, unsigned slot, struct err *e)
 {
@@ -180,7 +180,7 @@ int pci_host_assign(struct pci_host *h, u64 base, u64 size, struct err *e)
 	return 0;
 }
 
-/* -- the bridge's own function ------------------------------------------------------------------ */
+/* -- the bridge's own function ----------------------------------------------------------- */
 
 static int bridge_init(struct dev *d, const void *cfg, struct err *e)
 {

@@ -57,7 +57,7 @@ void pci_cfg_writable(struct pci_dev *p, unsigned off, unsigned len, u32 mask)
 	bytes_set(p->cfg_mask, off, len, mask);
 }
 
-/* -- BARs --------------------------------------------------------------------------- */
+/* -- BARs -------------------------------------------------------------------------------- */
 
 u64 pci_bar_size(const struct pci_dev *p, unsigned i)
 {
@@ -147,7 +147,7 @@ static int init_bars(struct pci_dev *p, struct err *e)
 	return 0;
 }
 
-/* -- life cycle ------------------------------------------------------------------------ */
+/* -- life cycle -------------------------------------------------------------------------- */
 
 static void init_header(struct pci_dev *p, const struct pci_ident *id)
 {

@@ -150,7 +150,7 @@ void pci_cfg_write(struct pci_dev *p, unsigned off, unsigned size, u32 val);
 void pci_set_intx(struct pci_dev *p, bool level);
 bool pci_bus_master(const struct pci_dev *p);
 
-/* -- MSI-X [PCI 6.8.2] ------------------------------------------------------------ */
+/* -- MSI-X [PCI 6.8.2] ------------------------------------------------------------------- */
 
 /* Add the capability: nr vectors (1..MSIX_MAX_VECTORS), table and PBA in BAR @bar. */
 int msix_init(struct pci_dev *p, unsigned nr, unsigned bar, struct err *e) MUST_CHECK;

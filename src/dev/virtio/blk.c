@@ -280,7 +280,7 @@ static void blk_notify(struct virtio *v, struct virtq *q)
 	blk_unplug(b->cfg.blk);
 }
 
-/* -- configuration and life cycle ---------------------------------------------------------------- */
+/* -- configuration and life cycle -------------------------------------------------------- */
 
 static void blk_config_write(struct virtio *v, unsigned off, unsigned size, u32 val)
 {

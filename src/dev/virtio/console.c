@@ -80,7 +80,7 @@ static struct virtq *rx_queue(struct port *p)
 	return &p->con->v.q[p->id ? 2 + 2 * p->id : 0];
 }
 
-/* -- control ---------------------------------------------------------------------------------- */
+/* -- control ----------------------------------------------------------------------------- */
 
 static size_t build_message(const struct port *p, unsigned event, u8 *buf)
 {
@@ -205,7 +205,7 @@ static void process_control(struct virtio_console *con, struct virtq *q)
 	vq_flush(q);
 }
 
-/* -- data ------------------------------------------------------------------------------------- */
+/* -- data -------------------------------------------------------------------------------- */
 
 /* Give the chain's bytes from tx_done on to the host end; true if it took all. */
 static bool write_chain(struct port *p, const struct vchain *c)
@@ -301,7 +301,7 @@ static void console_notify(struct virtio *v, struct virtq *q)
 		wake_host(p);
 }
 
-/* -- configuration and life cycle ------------------------------------------------------------- */
+/* -- configuration and life cycle -------------------------------------------------------- */
 
 static void console_config_write(struct virtio *v, unsigned off, unsigned size UNUSED, u32 val)
 {

@@ -106,7 +106,7 @@ TEST(console_size_is_configuration)
 	drv_close(&t);
 }
 
-/* -- multiport -------------------------------------------------------------------------- */
+/* -- multiport --------------------------------------------------------------------------- */
 
 struct msg {
 	u32 id;
@@ -219,7 +219,7 @@ TEST(console_state_covers_every_member)
 	CHECK_EQ(field_first_gap(c->state, c->size), c->size);
 }
 
-/* -- rng ---------------------------------------------------------------------------------- */
+/* -- rng --------------------------------------------------------------------------------- */
 
 static size_t fill_55(void *ctx UNUSED, void *buf, size_t len)
 {

@@ -177,7 +177,7 @@ void drv_close(struct drv *t)
 	memset(t, 0, sizeof *t);
 }
 
-/* -- rings ---------------------------------------------------------------------------- */
+/* -- rings ------------------------------------------------------------------------------- */
 
 void drv_desc(struct drv *t, unsigned q, u16 i, u64 addr, u32 len, u16 flags, u16 next)
 {

@@ -49,7 +49,7 @@ static struct virtio_net *of(struct virtio *v)
 	return container_of(v, struct virtio_net, v);
 }
 
-/* -- transmit --------------------------------------------------------------------------------- */
+/* -- transmit ---------------------------------------------------------------------------- */
 
 /* false: the port is full. A frame that makes no sense is dropped. */
 static bool transmit(struct virtio_net *n, const struct vchain *c)
@@ -97,7 +97,7 @@ static void net_writable(void *nic)
 		virtio_notify(&n->v, TX);
 }
 
-/* -- receive ---------------------------------------------------------------------------------- */
+/* -- receive ----------------------------------------------------------------------------- */
 
 /* A frame on its way into the guest: a header, then the port's iovec. */
 struct frame {
@@ -207,7 +207,7 @@ static void process_rx(struct virtio_net *n)
 	n->port->can_receive(n->port);
 }
 
-/* -- the rest ---------------------------------------------------------------------------------- */
+/* -- the rest ---------------------------------------------------------------------------- */
 
 static void net_notify(struct virtio *v, struct virtq *q)
 {

@@ -94,7 +94,7 @@ struct virtio_9p_cfg {
 	bool read_only;
 };
 
-/* -- for device models ------------------------------------------------------------------ */
+/* -- for device models ------------------------------------------------------------------- */
 
 #define VIRTIO_F_INDIRECT_DESC (1ull << 28)
 #define VIRTIO_F_EVENT_IDX     (1ull << 29)

@@ -196,7 +196,7 @@ static void mmio_write(struct dev *d, unsigned region UNUSED, u64 off, unsigned 
 		reg_write(t, off, (u32)val);
 }
 
-/* -- life cycle ------------------------------------------------------------------------------- */
+/* -- life cycle -------------------------------------------------------------------------- */
 
 struct mmio_arg {
 	const struct virtio_class *class;

@@ -40,7 +40,7 @@ static struct virtio_pci *of_dev(struct dev *d)
 	return container_of(d, struct virtio_pci, pci.dev);
 }
 
-/* -- interrupts ------------------------------------------------------------------------- */
+/* -- interrupts -------------------------------------------------------------------------- */
 
 static void raise_irq(struct virtio_pci *t, u8 vector, u8 isr)
 {
@@ -285,7 +285,7 @@ static void vpci_write(struct dev *d, unsigned region, u64 off, unsigned size, u
 		main_write(t, off, size, (u32)val);
 }
 
-/* -- capabilities ---------------------------------------------------------------------------- */
+/* -- capabilities ------------------------------------------------------------------------ */
 
 struct PACKED cap_body { /* struct virtio_pci_cap after cap_vndr and cap_next */
 	u8 len, type, bar, id, pad[2];
@@ -361,7 +361,7 @@ static void window_write(struct pci_dev *p, unsigned off, unsigned size)
 		main_write(t, at, len, pci_cfg_get(p, t->window + CAP_WINDOW_DATA, len));
 }
 
-/* -- life cycle ------------------------------------------------------------------------------- */
+/* -- life cycle -------------------------------------------------------------------------- */
 
 struct pci_arg {
 	const struct virtio_class *class;

@@ -41,7 +41,7 @@ void vq_break(struct virtq *q, const char *what)
 	virtio_needs_reset(q->v, what);
 }
 
-/* -- chains --------------------------------------------------------------------------- */
+/* -- chains ------------------------------------------------------------------------------ */
 
 void vq_chain_init(const struct virtq *q, struct vchain *c)
 {
@@ -88,7 +88,7 @@ const u8 *vq_indirect_table(struct virtq *q, const struct vq_buf *b, u32 *ret_nr
 	return p;
 }
 
-/* -- split ring ------------------------------------------------------------------------- */
+/* -- split ring -------------------------------------------------------------------------- */
 
 static bool walk(struct virtq *q, struct vchain *c, u16 head)
 {
@@ -187,7 +187,7 @@ static bool split_flush(struct virtq *q)
 	       vq_need_event(ring_load16(q->driver_p + RING_RING + 2 * q->size), q->used_idx, old);
 }
 
-/* -- either ring ---------------------------------------------------------------------------- */
+/* -- either ring ------------------------------------------------------------------------- */
 
 bool vq_pop(struct virtq *q, struct vchain *c)
 {

@@ -76,7 +76,7 @@ struct virtq {
 	FIELD_NOT_SAVED(S, q.pending_slot), FIELD_NOT_SAVED(S, q.pending_nr)
 /* clang-format on */
 
-/* -- for device models ------------------------------------------------------------ */
+/* -- for device models ------------------------------------------------------------------- */
 
 /*
  * Take the next available chain. Return: true with *c filled, false if there is none
@@ -113,7 +113,7 @@ int vchain_iov(const struct vchain *c, bool in, u64 off, u64 len, struct iovec *
 /* Bulk data was placed in bytes [off, off + len) of the writable part (mem_wrote()). */
 void vchain_wrote(struct vchain *c, u64 off, u64 len);
 
-/* -- for transports ----------------------------------------------------------------- */
+/* -- for transports ---------------------------------------------------------------------- */
 
 void vq_reset(struct virtq *q);
 /* Check and take the ring addresses; on failure the device needs a reset. */

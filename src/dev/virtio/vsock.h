@@ -4,8 +4,9 @@
  *
  * The device keeps the connections and the credit; the back end keeps the host ends
  * (Unix sockets, or a test's arrays). Calls happen with the board lock held. A
- * struct vsock_conn lives from connect (either side) until the back end's closed()
- * is called, or until vsock_close(), whichever is first; both sides forget it then.
+ * struct vsock_conn lives from connect (either side) until the device calls closed()
+ * or the back end calls vsock_close(), whichever is first; both then forget it. The
+ * back end may call any function here from inside its callbacks.
  */
 #ifndef DEV_VIRTIO_VSOCK_H
 #define DEV_VIRTIO_VSOCK_H
@@ -14,6 +15,9 @@
 
 struct dev;
 struct vsock_conn;
+
+#define VSOCK_HOST_CID 2
+#define VSOCK_ANY_PORT 0xffffffffu
 
 struct vsock_backend {
 	/*
@@ -26,15 +30,16 @@ struct vsock_backend {
 	/* Guest data. Returns bytes taken; when short, call vsock_writable() later. */
 	size_t (*send)(void *host, const void *buf, size_t len);
 	void (*can_receive)(void *host); /* room again after vsock_receive() was short */
-	void (*guest_done)(void *host);	 /* end of guest data, all of it was sent */
-	void (*closed)(void *host);	 /* reset or closed by the guest, or device reset */
-	struct dev *dev; /* the device (not the transport); set by the device's init */
+	void (*guest_done)(void *host);	 /* end of guest data; all of it was taken */
+	void (*closed)(void *host);	 /* refused, reset or closed by the guest, or device reset */
+	struct dev *dev; /* for vsock_connect(); set by the device's init, NULL after its fini */
 };
 
-/* Connect to @guest_port of the guest from @host_port. NULL if the guest has no driver. */
+/* Connect to @guest_port of the guest. NULL: no driver, ports in use, or too many. */
 struct vsock_conn *vsock_connect(struct dev *d, u32 host_port, u32 guest_port, void *host);
 void vsock_accept(struct vsock_conn *c);
-size_t vsock_receive(struct vsock_conn *c, const void *buf, size_t len); /* bytes taken */
+/* Host data. Returns bytes taken; when short, can_receive() follows. */
+size_t vsock_receive(struct vsock_conn *c, const void *buf, size_t len);
 void vsock_host_done(struct vsock_conn *c); /* end of host data (half close) */
 void vsock_writable(struct vsock_conn *c);
 void vsock_close(struct vsock_conn *c);
