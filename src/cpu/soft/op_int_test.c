@@ -783,18 +783,24 @@ TEST(modified_code_is_seen_at_once)
 	CHECK_EQ(vm->s.gpr[RAX], 7);
 }
 
-TEST(real_mode_ip_and_sp_stay_16_bits_wide)
+/* Real mode, every segment over the window's memory, code at 200h. */
+static void real_mode_code(const void *code, unsigned len)
 {
-	if (!have_vm())
-		return;
 	testvm_set_mode(vm, 16, false);
 	for (unsigned n = 0; n < NR_SEGS; n++)
 		vm->s.seg[n] = (struct x86_seg){ .base = TV_GPA(0), .limit = 0xffff,
 						 .attr = SA_P | SA_S | SA_RW };
+	testvm_code(vm, CODE_AT, code, len);
+	vm->s.rip = 0x200;
+}
+
+TEST(real_mode_ip_and_sp_stay_16_bits_wide)
+{
+	if (!have_vm())
+		return;
+	real_mode_code((const u8[]){ 0x50, 0x58, 0xe9, 0x00, 0x80, 0x40 }, 6);
 	vm->s.gpr[RSP] = 0x12340002;
 	vm->s.gpr[RAX] = 0xaaaabbbb;
-	testvm_code(vm, CODE_AT, (const u8[]){ 0x50, 0x58, 0xe9, 0x00, 0x80, 0x40 }, 6);
-	vm->s.rip = 0x200;
 	CHECK_EQ(interp_step(vm), X_OK); /* push ax */
 	CHECK_EQ(vm->s.gpr[RSP], 0x12340000);
 	CHECK_EQ(interp_step(vm), X_OK);
@@ -837,15 +843,10 @@ TEST(string_indexes_wrap_at_the_address_size)
 {
 	if (!have_vm())
 		return;
-	testvm_set_mode(vm, 16, false);
-	for (unsigned n = 0; n < NR_SEGS; n++)
-		vm->s.seg[n] = (struct x86_seg){ .base = TV_GPA(0), .limit = 0xffff,
-						 .attr = SA_P | SA_S | SA_RW };
+	real_mode_code((const u8[]){ 0xf3, 0xaa }, 2);
 	vm->s.gpr[RDI] = 0xabcdfffe;
 	vm->s.gpr[RCX] = 0x12340004;
 	vm->s.gpr[RAX] = 'x';
-	testvm_code(vm, CODE_AT, (const u8[]){ 0xf3, 0xaa }, 2);
-	vm->s.rip = 0x200;
 	for (unsigned n = 0; n < 4 && vm->s.rip == 0x200; n++)
 		CHECK_EQ(interp_step(vm), X_OK);
 	CHECK_EQ(vm->s.rip, 0x202);
@@ -856,8 +857,7 @@ TEST(string_indexes_wrap_at_the_address_size)
 	/* a 16-bit word at ffffh crosses the limit */
 	vm->s.gpr[RDI] = 0xffff;
 	vm->s.gpr[RCX] = 2;
-	testvm_code(vm, CODE_AT, (const u8[]){ 0xf3, 0xab }, 2);
-	vm->s.rip = 0x200;
+	real_mode_code((const u8[]){ 0xf3, 0xab }, 2);
 	CHECK_EXC(interp_step(vm), EX_GP);
 	CHECK_EQ(vm->s.gpr[RCX], 2);
 }
@@ -900,4 +900,39 @@ TEST(locked_updates_of_two_vcpus_are_all_counted)
 	CHECK_EQ(odd, 6 * NR_LOCKED);
 	mmu_free(b->mmu);
 	free(b);
+}
+
+TEST(loading_ss_holds_back_the_single_step_trap_for_one_instruction)
+{
+	if (!have_vm())
+		return;
+	real_mode_code((const u8[]){ 0x8e, 0xd0, 0x90, 0x90 }, 4); /* mov ss, ax; nop; nop */
+	vm->s.gpr[RAX] = 0x1234;
+	vm->s.rflags |= FL_TF;
+	CHECK_EQ(interp_step(vm), X_OK);
+	CHECK(vm->s.shadow_ss);
+	CHECK_EXC(interp_step(vm), EX_DB);
+	CHECK_EQ(vm->s.rip, 0x203);
+	CHECK(!vm->s.shadow_ss);
+}
+
+TEST(sti_shadows_exactly_one_instruction)
+{
+	if (!have_vm())
+		return;
+	real_mode_code((const u8[]){ 0xfa, 0xfb, 0x90, 0x90 }, 4); /* cli; sti; nop; nop */
+	CHECK_EQ(interp_step(vm), X_OK);
+	CHECK_EQ(interp_step(vm), X_OK);
+	CHECK(vm->s.shadow_sti);
+	CHECK_EQ(interp_step(vm), X_OK);
+	CHECK(!vm->s.shadow_sti);
+}
+
+TEST(popf_that_sets_tf_traps_after_the_next_instruction)
+{
+	if (!have_vm())
+		return;
+	vm->s.gpr[RAX] = FL_ONE | FL_IF | FL_TF;
+	CHECK_EXC(RUN(0x50, 0x9d, 0x90, 0x90), EX_DB); /* push rax; popfq; nop; nop */
+	CHECK_EQ(vm->s.rip, CODE_AT + 3);
 }
