@@ -96,7 +96,7 @@ int op_adx(struct vcpu *v, const struct insn *i)
 	unsigned size = i->w ? 8 : 4;
 	u64 b;
 
-	if (!has_v3(v))
+	if (!guest_has(v, CPUF_ADX))
 		return raise_ex(v, EX_UD);
 	TRY(rm_read(v, i, size, &b));
 	reg_set(v, i, i->reg, size,

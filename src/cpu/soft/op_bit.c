@@ -92,11 +92,11 @@ static int scan(struct vcpu *v, const struct insn *i, enum native_op op)
 /* 0F BC, BD: with F3 these are TZCNT, LZCNT only where the CPU has them. */
 int op_bitscan(struct vcpu *v, const struct insn *i)
 {
-	bool count = i->rep == 0xf3 && has_v3(v);
+	bool f3 = i->rep == 0xf3;
 
 	if (i->op == 0xbc)
-		return scan(v, i, count ? NAT_TZCNT : NAT_BSF);
-	return scan(v, i, count ? NAT_LZCNT : NAT_BSR);
+		return scan(v, i, f3 && guest_has(v, CPUF_BMI1) ? NAT_TZCNT : NAT_BSF);
+	return scan(v, i, f3 && guest_has(v, CPUF_LZCNT) ? NAT_LZCNT : NAT_BSR);
 }
 
 int op_popcnt(struct vcpu *v, const struct insn *i)
@@ -124,9 +124,15 @@ static unsigned vex_size(const struct vcpu *v, const struct insn *i)
 }
 
 /* VEX.L = 0, and the guest has the feature. */
-static int check_bmi(struct vcpu *v, const struct insn *i)
+static int check_bmi(struct vcpu *v, const struct insn *i, enum cpu_feature f)
 {
-	return i->vl || !has_v3(v) ? raise_ex(v, EX_UD) : X_OK;
+	return i->vl || !guest_has(v, f) ? raise_ex(v, EX_UD) : X_OK;
+}
+
+static bool is_bmi1(enum native_op op)
+{
+	return op == NAT_ANDN || op == NAT_BLSR || op == NAT_BLSMSK || op == NAT_BLSI ||
+	       op == NAT_BEXTR;
 }
 
 /* dst = op(a, r/m, c) */
@@ -135,7 +141,7 @@ static int bmi(struct vcpu *v, const struct insn *i, enum native_op op, unsigned
 	unsigned size = vex_size(v, i);
 	u64 b, r;
 
-	TRY(check_bmi(v, i));
+	TRY(check_bmi(v, i, is_bmi1(op) ? CPUF_BMI1 : CPUF_BMI2));
 	TRY(rm_read(v, i, size, &b));
 	r = native(op, size)(a, b, c, &v->s.rflags);
 	reg_set(v, i, dst, size, r);
@@ -175,7 +181,7 @@ int op_bmi_mulx(struct vcpu *v, const struct insn *i)
 	unsigned __int128 p;
 	u64 b;
 
-	TRY(check_bmi(v, i));
+	TRY(check_bmi(v, i, CPUF_BMI2));
 	TRY(rm_read(v, i, size, &b));
 	p = (unsigned __int128)gpr_get(v, RDX, size) * b;
 	reg_set(v, i, i->vvvv, size, p);
@@ -197,7 +203,7 @@ int op_bmi_rorx(struct vcpu *v, const struct insn *i)
 	unsigned size = vex_size(v, i), n = i->imm & (8 * size - 1);
 	u64 b;
 
-	TRY(check_bmi(v, i));
+	TRY(check_bmi(v, i, CPUF_BMI2));
 	TRY(rm_read(v, i, size, &b));
 	if (n)
 		b = (b >> n) | (b << (8 * size - n));

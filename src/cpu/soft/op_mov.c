@@ -94,7 +94,7 @@ int op_movbe(struct vcpu *v, const struct insn *i)
 {
 	u64 val;
 
-	if (!has_v3(v) || !i->is_mem)
+	if (!guest_has(v, CPUF_MOVBE) || !i->is_mem)
 		return raise_ex(v, EX_UD);
 	if (i->op & 1)
 		return rm_write(v, i, i->opsize,
@@ -246,6 +246,8 @@ static int cache_line(struct vcpu *v, const struct insn *i)
 {
 	u64 la;
 
+	if (i->opsz && !guest_has(v, modrm_ext(i) == 7 ? CPUF_CLFLUSHOPT : CPUF_CLWB))
+		return raise_ex(v, EX_UD);
 	TRY(insn_linear(v, i, 1, ACC_R, &la));
 	return lin_check(v, la, 1, ACC_R);
 }

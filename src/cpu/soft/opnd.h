@@ -5,6 +5,7 @@
 #ifndef CPU_SOFT_OPND_H
 #define CPU_SOFT_OPND_H
 
+#include "cpu/cpuid.h"
 #include "cpu/soft/insn.h"
 #include "cpu/soft/mmu.h"
 #include "cpu/soft/native.h"
@@ -92,10 +93,10 @@ int rm_modify(struct vcpu *v, const struct insn *i, unsigned size, struct rmw *m
 /* The condition of Jcc, SETcc, CMOVcc: low four opcode bits. [SDM 1 B] */
 bool condition(u64 fl, unsigned cc);
 
-/* The guest's CPU model has the x86-64-v3 integer extensions: BMI1, BMI2, LZCNT, MOVBE. */
-static inline bool has_v3(const struct vcpu *v)
+/* The guest's CPU model offers @f (and the host has it). */
+static inline bool guest_has(const struct vcpu *v, enum cpu_feature f)
 {
-	return v->cfg.model != CPU_MODEL_V2;
+	return cpu_model_has(v->cfg.model, f);
 }
 
 #endif
