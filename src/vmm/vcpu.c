@@ -174,12 +174,30 @@ static bool park(struct vm *vm)
 	return go_on;
 }
 
+/* Where it happened, for -v. Not while run() executes. */
+static void say_state(struct vm_cpu *c)
+{
+	struct x86_state s;
+
+	if (!c->vm->cfg->verbose)
+		return;
+	c->vm->engine->get_state(c->v, &s);
+	vm_say(c->vm, 1, "vCPU %u: cs %x rip %llx rsp %llx rflags %llx cr0 %llx cr2 %llx cr3 %llx "
+	       "cr4 %llx efer %llx idt %llx/%x",
+	       c->index, s.seg[SEG_CS].sel, (unsigned long long)s.rip,
+	       (unsigned long long)s.gpr[RSP], (unsigned long long)s.rflags,
+	       (unsigned long long)s.cr0, (unsigned long long)s.cr2, (unsigned long long)s.cr3,
+	       (unsigned long long)s.cr4, (unsigned long long)s.efer,
+	       (unsigned long long)s.idtr.base, s.idtr.limit);
+}
+
 /* The vCPU is dead: end the VM, and wait for what follows. */
 static void ended(struct vm_cpu *c, enum cpu_exit why)
 {
 	struct vm *vm = c->vm;
 	struct err e = { 0 };
 
+	say_state(c);
 	lock(vm);
 	if (why == CPU_EXIT_SHUTDOWN) {
 		vm_end(vm, VM_SHUTDOWN, VM_STATUS_SHUTDOWN);

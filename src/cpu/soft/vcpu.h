@@ -21,6 +21,9 @@
 #include "cpu/x86_state.h"
 #include "mem/mem.h"
 
+#include <unistd.h>
+
+#undef X_OK /* unistd.h's, for access(): included here so that it cannot come back later */
 enum { X_OK = 0, X_FAULT = 1 };
 
 /* An exception raised and not yet delivered. */
