@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+/* blk.c - what every block node has in common: checks, counting, draining (see blk.h) */
+#include "blk/blk_int.h"
+
+#include <errno.h>
+
+void blk_init(struct blk *b, const struct blk_driver *drv, struct loop *l, struct blk *base)
+{
+	b->drv = drv;
+	b->loop = l;
+	b->base = base;
+}
+
+u64 blk_iov_len(const struct iovec *iov, int nr)
+{
+	u64 n = 0;
+
+	for (int i = 0; i < nr; i++)
+		n += iov[i].iov_len;
+	return n;
+}
+
+int blk_slice(const struct iovec *iov, int nr, u64 from, u64 len, struct iovec *out, int max)
+{
+	int n = 0;
+
+	for (int i = 0; i < nr && len && n < max; i++) {
+		u64 k = iov[i].iov_len;
+
+		if (from >= k) {
+			from -= k;
+			continue;
+		}
+		k -= from;
+		k = k < len ? k : len;
+		out[n++] = (struct iovec){ (u8 *)iov[i].iov_base + from, k };
+		from = 0;
+		len -= k;
+	}
+	return n;
+}
+
+static int check(const struct blk *b, const struct blk_req *r)
+{
+	if (r->op == BLK_FLUSH)
+		return 0;
+	if (r->op != BLK_READ && b->info.read_only)
+		return EROFS;
+	if (r->offset > b->info.size || r->len > b->info.size - r->offset)
+		return EINVAL;
+	if ((r->offset | r->len) % b->info.block_size)
+		return EINVAL;
+	if ((r->op == BLK_READ || r->op == BLK_WRITE) && blk_iov_len(r->iov, r->nr_iov) != r->len)
+		return EINVAL;
+	return 0;
+}
+
+void blk_submit(struct blk *b, struct blk_req *r)
+{
+	int err = check(b, r);
+
+	b->in_flight++;
+	if (err || (r->op != BLK_FLUSH && !r->len))
+		blk_complete(b, r, err);
+	else
+		b->drv->submit(b, r);
+}
+
+void blk_complete(struct blk *b, struct blk_req *r, int error)
+{
+	b->in_flight--;
+	r->error = error;
+	r->done(r);
+}
+
+void blk_plug(struct blk *b)
+{
+	if (b->plugged++)
+		return;
+	if (b->drv->plug)
+		b->drv->plug(b, true);
+	if (b->base)
+		blk_plug(b->base);
+}
+
+void blk_unplug(struct blk *b)
+{
+	if (--b->plugged)
+		return;
+	if (b->base)
+		blk_unplug(b->base);
+	if (b->drv->plug)
+		b->drv->plug(b, false);
+}
+
+void blk_drain(struct blk *b)
+{
+	while (b->in_flight)
+		b->drv->wait(b);
+}
+
+unsigned blk_in_flight(const struct blk *b)
+{
+	return b->in_flight;
+}
+
+void blk_get_info(const struct blk *b, struct blk_info *ret)
+{
+	*ret = b->info;
+}
+
+void blk_close(struct blk *b)
+{
+	while (b) {
+		struct blk *base = b->base;
+
+		b->drv->close(b);
+		b = base;
+	}
+}
+
+/* -- synchronous access ------------------------------------------------------ */
+
+struct now {
+	struct blk_req r;
+	bool finished;
+};
+
+static void now_done(struct blk_req *r)
+{
+	container_of(r, struct now, r)->finished = true;
+}
+
+static int now(struct blk *b, enum blk_op op, u64 offset, void *buf, size_t len)
+{
+	struct iovec iov = { buf, len };
+	struct now n = { .r = { .op = op,
+				.offset = offset,
+				.len = len,
+				.iov = &iov,
+				.nr_iov = 1,
+				.done = now_done } };
+
+	blk_submit(b, &n.r);
+	while (!n.finished)
+		b->drv->wait(b);
+	return -n.r.error;
+}
+
+int blk_read_now(struct blk *b, u64 offset, void *buf, size_t len)
+{
+	return now(b, BLK_READ, offset, buf, len);
+}
+
+int blk_write_now(struct blk *b, u64 offset, const void *buf, size_t len)
+{
+	return now(b, BLK_WRITE, offset, (void *)buf, len);
+}
+
+int blk_flush_now(struct blk *b)
+{
+	return now(b, BLK_FLUSH, 0, NULL, 0);
+}

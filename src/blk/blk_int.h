@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * blk_int.h - inside blk/: what a driver is, and what it can rely on
+ *
+ * A driver embeds struct blk as the first member of its own node, fills it with
+ * blk_init(), and serves requests. blk_submit() has checked every request before
+ * the driver sees it: within the node, aligned to info.block_size, iov total equal
+ * to len, len not 0, no writing to a read-only node. The driver finishes each by
+ * blk_complete(), from inside submit() or later on the loop.
+ *
+ * Contents of an image are hostile: offsets read from it are checked before use,
+ * loops and allocations are bounded by the image's size.
+ */
+#ifndef BLK_BLK_INT_H
+#define BLK_BLK_INT_H
+
+#include "blk/blk.h"
+#include "os/os.h"
+
+#define BLK_SECTOR 512u
+
+struct blk_driver {
+	const char *name;
+	void (*submit)(struct blk *b, struct blk_req *r);
+	/* Only a node that has something to start at once: false = start now. May be NULL. */
+	void (*plug)(struct blk *b, bool on);
+	/* Block until at least one step of something in flight is done. */
+	void (*wait)(struct blk *b);
+	/* Release the node's own memory and descriptors; b->base is closed afterwards. */
+	void (*close)(struct blk *b);
+};
+
+struct blk {
+	const struct blk_driver *drv;
+	struct loop *loop;
+	struct blk *base; /* the node below, owned; NULL at the bottom */
+	struct blk_info info;
+	unsigned in_flight, plugged;
+};
+
+void blk_init(struct blk *b, const struct blk_driver *drv, struct loop *l, struct blk *base);
+/* @error: 0 or positive errno. May lead to new submissions. @r is gone afterwards. */
+void blk_complete(struct blk *b, struct blk_req *r, int error);
+
+/*
+ * blk_slice() - the part of an I/O vector that covers bytes [from, from + len)
+ * @out:	room for @max entries
+ *
+ * Return: entries filled; they cover less than @len only if @max was too small.
+ */
+int blk_slice(const struct iovec *iov, int nr, u64 from, u64 len, struct iovec *out, int max);
+u64 blk_iov_len(const struct iovec *iov, int nr);
+
+/* -- synchronous access, for opening: waits inside; nothing else may be in flight -- */
+
+int blk_read_now(struct blk *b, u64 offset, void *buf, size_t len) MUST_CHECK; /* -errno */
+int blk_write_now(struct blk *b, u64 offset, const void *buf, size_t len) MUST_CHECK;
+int blk_flush_now(struct blk *b) MUST_CHECK;
+
+/* -- the file driver, with its choices made explicit (tests) ------------------- */
+
+enum file_flags {
+	FILE_THREADS = 1,   /* no io_uring */
+	FILE_NO_DIRECT = 2, /* never complete a read inside submit() */
+};
+
+struct blk *blk_open_file_with(struct loop *l, int fd, bool read_only, unsigned flags,
+			       struct err *e) MUST_CHECK;
+
+#endif
