@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * main.c - nd: random instruction streams, native against the software engine
+ *
+ *   nd [--count N] [--seed S] [--tier T] [--class C] [--keep-going] [--single]
+ *
+ * --count counts instructions. --seed with --single runs exactly one stream, as
+ * printed by a failure. Ends with "N passed, N failed, N skipped" in instructions.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "native.h"
+#include "nd.h"
+
+#define MAX_CLASSES 16
+
+/* Shared between the workers' lives. */
+struct progress {
+	u64 next_seed; /* of the stream being run */
+	u64 passed, failed, skipped;
+	u64 by_class[MAX_CLASSES];
+};
+
+struct options {
+	u64 count, seed;
+	const struct nd_tier *tier;
+	int only;
+	bool keep_going, single;
+};
+
+static void run_case(const struct options *o, struct progress *p, struct nd_case *c)
+{
+	static struct nd_result nat, got;
+
+	c->seed = p->next_seed;
+	if (!nd_generate(c, o->only)) {
+		p->skipped++;
+		return;
+	}
+	nd_put_code(c);
+	nd_native_run(&c->in, &nat);
+	if (nat.vector == ND_TIMEOUT || nat.vector == ND_SYSCALL) {
+		p->skipped += c->nr;
+		nd_drop_code(c);
+		nd_memory_sync();
+		return;
+	}
+	nd_tier_run(o->tier, c, &got);
+	nd_drop_code(c);
+	if (nd_compare(c, &nat, &got, o->tier->name, false)) {
+		p->passed += c->nr;
+		for (unsigned k = 0; k < c->nr; k++)
+			p->by_class[nd_class_of(&c->insn[k])]++;
+		return;
+	}
+	p->failed += c->nr;
+	nd_print_case(c);
+	nd_compare(c, &nat, &got, o->tier->name, true);
+	fflush(stdout);
+	nd_memory_sync();
+}
+
+static void worker(const struct options *o, struct progress *p)
+{
+	static struct nd_case c;
+
+	if (!nd_arena_init() || !nd_native_init() || !nd_tier_init())
+		_exit(2);
+	/* nd_tier_init() installed handlers of its own: ours go in front. */
+	nd_native_init();
+	for (; p->passed + p->failed + p->skipped < o->count; p->next_seed++) {
+		run_case(o, p, &c);
+		if (o->single || (p->failed && !o->keep_going))
+			break;
+	}
+	fflush(stdout);
+	_exit(0);
+}
+
+/* Run workers until the count is reached; a stream that kills one is skipped. */
+static bool drive(const struct options *o, struct progress *p)
+{
+	int status;
+	pid_t pid;
+
+	for (unsigned deaths = 0; deaths < 20; deaths++) {
+		fflush(stdout);
+		pid = fork();
+		if (pid == 0)
+			worker(o, p);
+		if (pid < 0 || waitpid(pid, &status, 0) != pid)
+			return false;
+		if (WIFEXITED(status))
+			return WEXITSTATUS(status) == 0;
+		printf("worker killed by signal %d at seed %llu\n", WTERMSIG(status),
+		       (unsigned long long)p->next_seed);
+		p->next_seed++;
+		p->skipped++;
+		if (o->single)
+			return false;
+	}
+	printf("too many workers died\n");
+	return false;
+}
+
+static int find_class(const char *name)
+{
+	for (unsigned k = 0; k < nd_nr_classes; k++)
+		if (!strcmp(nd_classes[k].name, name))
+			return (int)k;
+	fprintf(stderr, "nd: unknown class '%s'\n", name);
+	exit(2);
+}
+
+static const struct nd_tier *find_tier(const char *name)
+{
+	for (unsigned k = 0; nd_tiers[k]; k++)
+		if (!strcmp(nd_tiers[k]->name, name))
+			return nd_tiers[k];
+	fprintf(stderr, "nd: unknown tier '%s'\n", name);
+	exit(2);
+}
+
+static void parse(struct options *o, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "count", 1, NULL, 'n' }, { "seed", 1, NULL, 's' },   { "tier", 1, NULL, 't' },
+		{ "class", 1, NULL, 'c' }, { "keep-going", 0, NULL, 'k' }, { "single", 0, NULL, '1' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int opt;
+
+	*o = (struct options){ .count = 1000000, .seed = 1, .tier = nd_tiers[0], .only = -1 };
+	while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		switch (opt) {
+		case 'n': o->count = strtoull(optarg, NULL, 0); break;
+		case 's': o->seed = strtoull(optarg, NULL, 0); break;
+		case 't': o->tier = find_tier(optarg); break;
+		case 'c': o->only = find_class(optarg); break;
+		case 'k': o->keep_going = true; break;
+		case '1': o->single = true; break;
+		default: exit(2);
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	struct progress *p;
+	bool ok;
+
+	parse(&o, argc, argv);
+	p = mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return 2;
+	p->next_seed = o.seed;
+	ok = drive(&o, p);
+	for (unsigned k = 0; k < nd_nr_classes; k++)
+		printf("  %-8s %llu\n", nd_classes[k].name, (unsigned long long)p->by_class[k]);
+	printf("%llu passed, %llu failed, %llu skipped\n", (unsigned long long)p->passed,
+	       (unsigned long long)p->failed, (unsigned long long)p->skipped);
+	return ok && !p->failed ? 0 : 1;
+}

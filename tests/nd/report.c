@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * report.c - comparing results; printing a stream, its input and what differs
+ */
+#include <Zydis/Zydis.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cpu/soft/xstate.h"
+#include "nd.h"
+
+static const char *const gpr_name[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					  "r8",	 "r9",	"r10", "r11", "r12", "r13", "r14", "r15" };
+
+static const char *vector_name(u8 v, char *buf, size_t len)
+{
+	static const char *const names[20] = { [0] = "#DE", [1] = "#DB", [3] = "#BP", [6] = "#UD",
+					       [7] = "#NM", [12] = "#SS", [13] = "#GP",
+					       [14] = "#PF", [16] = "#MF", [17] = "#AC",
+					       [19] = "#XM" };
+
+	if (v < 20 && names[v])
+		return names[v];
+	snprintf(buf, len, v == ND_TIMEOUT ? "no end" : v == ND_SYSCALL ? "system call" : "vector %u",
+		 v);
+	return buf;
+}
+
+static bool differ(bool show, const char *what, u64 nat, u64 got)
+{
+	if (nat == got)
+		return false;
+	if (show)
+		printf("    %-10s native %016llx  got %016llx\n", what, (unsigned long long)nat,
+		       (unsigned long long)got);
+	return true;
+}
+
+static bool differ_bytes(bool show, const char *what, const u8 *nat, const u8 *got, unsigned len)
+{
+	if (!memcmp(nat, got, len))
+		return false;
+	if (!show)
+		return true;
+	printf("    %-10s native ", what);
+	for (unsigned k = len; k-- > 0;)
+		printf("%02x", nat[k]);
+	printf("\n    %-10s    got ", "");
+	for (unsigned k = len; k-- > 0;)
+		printf("%02x", got[k]);
+	printf("\n");
+	return true;
+}
+
+static bool compare_fp(const u8 *n, const u8 *g, bool show)
+{
+	const struct xs_layout *l = xs_layout();
+	char name[16];
+	bool bad = false;
+
+	bad |= differ(show, "fcw", *(u16 *)(n + XS_FCW), *(u16 *)(g + XS_FCW));
+	bad |= differ(show, "fsw", *(u16 *)(n + XS_FSW), *(u16 *)(g + XS_FSW));
+	bad |= differ(show, "ftw", n[XS_FTW], g[XS_FTW]);
+	bad |= differ(show, "mxcsr", *(u32 *)(n + XS_MXCSR), *(u32 *)(g + XS_MXCSR));
+	for (unsigned k = 0; k < 8; k++) {
+		snprintf(name, sizeof(name), "st%u", k);
+		bad |= differ_bytes(show, name, n + XS_ST + 16 * k, g + XS_ST + 16 * k, 10);
+	}
+	for (unsigned k = 0; k < 16; k++) {
+		snprintf(name, sizeof(name), "xmm%u", k);
+		bad |= differ_bytes(show, name, n + XS_XMM + 16 * k, g + XS_XMM + 16 * k, 16);
+	}
+	for (unsigned c = XC_AVX; c < NR_XC; c++) {
+		static const u8 unit[NR_XC] = { [XC_AVX] = 16, [XC_OPMASK] = 8, [XC_ZMM_HI256] = 32,
+						[XC_HI16_ZMM] = 64 };
+		static const char *const names[NR_XC] = { [XC_AVX] = "ymm_h", [XC_OPMASK] = "k",
+							  [XC_ZMM_HI256] = "zmm_h",
+							  [XC_HI16_ZMM] = "zmm16+" };
+
+		for (unsigned k = 0; unit[c] && k < l->comp[c].size / unit[c]; k++) {
+			unsigned off = l->comp[c].off + unit[c] * k;
+
+			snprintf(name, sizeof(name), "%s%u", names[c], k);
+			bad |= differ_bytes(show, name, n + off, g + off, unit[c]);
+		}
+	}
+	return bad;
+}
+
+bool nd_compare(const struct nd_case *c, const struct nd_result *nat, const struct nd_result *got,
+		const char *tier, bool show)
+{
+	u8 n = 0, g = 0;
+	u64 at = nd_memory_diff(&n, &g);
+	bool bad = false;
+	char b1[16], b2[16];
+
+	(void)c;
+	if (show)
+		printf("  native ends with %s error %x cr2 %llx; %s with %s error %x cr2 %llx\n",
+		       vector_name(nat->vector, b1, sizeof(b1)), nat->error,
+		       (unsigned long long)nat->addr, tier, vector_name(got->vector, b2, sizeof(b2)),
+		       got->error, (unsigned long long)got->addr);
+	bad |= nat->vector != got->vector || nat->error != got->error || nat->addr != got->addr;
+	bad |= differ(show, "rip", nat->st.rip, got->st.rip);
+	bad |= differ(show, "rflags", nat->st.rflags, got->st.rflags);
+	for (unsigned k = 0; k < 16; k++)
+		bad |= differ(show, gpr_name[k], nat->st.gpr[k], got->st.gpr[k]);
+	bad |= compare_fp(nat->st.xsave, got->st.xsave, show);
+	if (at) {
+		bad = true;
+		if (show)
+			printf("    memory %llx: native %02x, got %02x\n", (unsigned long long)at, n, g);
+	}
+	return !bad;
+}
+
+void nd_print_case(const struct nd_case *c)
+{
+	ZydisDisassembledInstruction d;
+
+	printf("seed %llu, %u instructions at %llx:\n", (unsigned long long)c->seed, c->nr,
+	       (unsigned long long)c->la);
+	for (unsigned k = 0; k < c->nr; k++) {
+		unsigned len = c->off[k + 1] - c->off[k];
+
+		printf("  %llx  ", (unsigned long long)(c->la + c->off[k]));
+		for (unsigned b = 0; b < len; b++)
+			printf("%02x ", c->code[c->off[k] + b]);
+		if (ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, c->la + c->off[k],
+						       c->code + c->off[k], len, &d)))
+			printf("%*s%s", 3 * (11 - (int)len), "", d.text);
+		printf("\n");
+	}
+	for (unsigned k = 0; k < 16; k++)
+		printf("  %-3s %016llx%s", gpr_name[k], (unsigned long long)c->in.gpr[k],
+		       k % 4 == 3 ? "\n" : "");
+	printf("  rflags %llx  fcw %04x fsw %04x ftw %02x mxcsr %04x\n",
+	       (unsigned long long)c->in.rflags, *(u16 *)(c->in.xsave + XS_FCW),
+	       *(u16 *)(c->in.xsave + XS_FSW), c->in.xsave[XS_FTW], *(u32 *)(c->in.xsave + XS_MXCSR));
+}
