@@ -78,6 +78,17 @@ $B/decode-zydis: tests/decode/decode_zydis.c $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
 
+# The native differential tester: several files, objects under $O/tests.
+ND_OBJS := $(patsubst %.c,$O/%.c.o,$(wildcard tests/nd/*.c))
+$B/nd: $(ND_OBJS) $O/libvireo.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(ND_OBJS) $O/libvireo.a $(LIBS_unit)
+
+$O/tests/nd/%.c.o: tests/nd/%.c
+	$(call say,CC)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+
 $O/%.c.o: src/%.c
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
@@ -93,7 +104,7 @@ deps:
 
 check: deps
 	$(Q)tools/deps check
-	$(Q)$(MAKE) --no-print-directory progs $B/unit $B/decode-zydis
+	$(Q)$(MAKE) --no-print-directory progs $B/unit $B/decode-zydis $B/nd
 	$(Q)tests/run
 
 # Under a minute: what every commit must pass.
@@ -123,4 +134,4 @@ clean:
 
 .PHONY: all progs deps check check-quick check-layers check-headers run asan tsan help clean
 .SECONDARY:
--include $(OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))
+-include $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))

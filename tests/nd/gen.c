@@ -135,7 +135,7 @@ static void x87_value(u8 *p)
 
 static void init_x87(u8 *x)
 {
-	u16 fcw = 0x37f, fsw = (u16)(rnd() & 0x7f | (rnd() & 0x4700) | (rnd() & 7) << 11);
+	u16 fcw = 0x37f, fsw = (u16)((rnd() & 0x477f) | (rnd() & 7) << 11);
 
 	if (rnd_pct(50))
 		fcw = (u16)(0x7f | (rnd() & 0xf00));

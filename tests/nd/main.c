@@ -70,10 +70,8 @@ static void worker(const struct options *o, struct progress *p)
 {
 	static struct nd_case c;
 
-	if (!nd_arena_init() || !nd_native_init() || !nd_tier_init())
+	if (!nd_arena_init() || !nd_native_init(nd_host_mask()) || !nd_tier_init())
 		_exit(2);
-	/* nd_tier_init() installed handlers of its own: ours go in front. */
-	nd_native_init();
 	for (; p->passed + p->failed + p->skipped < o->count; p->next_seed++) {
 		run_case(o, p, &c);
 		if (o->single || (p->failed && !o->keep_going))
@@ -162,7 +160,7 @@ int main(int argc, char **argv)
 		return 2;
 	p->next_seed = o.seed;
 	ok = drive(&o, p);
-	for (unsigned k = 0; k < nd_nr_classes; k++)
+	for (unsigned k = 0; !o.single && k < nd_nr_classes; k++)
 		printf("  %-8s %llu\n", nd_classes[k].name, (unsigned long long)p->by_class[k]);
 	printf("%llu passed, %llu failed, %llu skipped\n", (unsigned long long)p->passed,
 	       (unsigned long long)p->failed, (unsigned long long)p->skipped);

@@ -18,7 +18,6 @@
 #include <ucontext.h>
 
 #include "cpu/soft/trap.h"
-#include "cpu/soft/xstate.h"
 #include "native.h"
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
@@ -86,8 +85,8 @@ static void save_fp(const ucontext_t *uc)
 	const u8 *fp = (const u8 *)uc->uc_mcontext.fpregs;
 	u32 size = *(const u32 *)(fp + 464 + 16); /* fpx_sw_bytes.xstate_size */
 
-	if (size > X86_XSAVE_SIZE)
-		size = X86_XSAVE_SIZE;
+	if (size > sizeof(out->xsave))
+		size = sizeof(out->xsave);
 	memcpy(out->xsave, fp, size);
 }
 
@@ -172,9 +171,8 @@ bool nd_has_fsgsbase(void)
 	return getauxval(AT_HWCAP2) & 2;
 }
 
-bool nd_native_init(void)
+bool nd_native_init(u64 mask)
 {
-	u64 mask = xs_layout()->mask;
 
 	nd_mask_lo = (u32)mask;
 	nd_mask_hi = mask >> 32;

@@ -15,7 +15,7 @@ struct nd_native_out {
 	_Alignas(64) u8 xsave[2816];
 };
 
-bool nd_native_init(void);
+bool nd_native_init(u64 mask); /* state components to load */
 bool nd_has_fsgsbase(void);
 /* Registers in, rflags after them; returns after the signal that ended the stream. */
 void nd_native_exec(const u64 *gpr_rflags, u64 rip, const u8 *xsave, struct nd_native_out *ret);

@@ -91,6 +91,7 @@ struct nd_tier {
 };
 extern const struct nd_tier *const nd_tiers[];
 bool nd_tier_init(void);
+u64 nd_host_mask(void); /* state components the host has */
 void nd_tier_run(const struct nd_tier *t, const struct nd_case *c, struct nd_result *ret);
 struct mem *nd_guest_mem(void);
 

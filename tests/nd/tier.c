@@ -68,7 +68,7 @@ bool nd_tier_init(void)
 	v->mem = nd_guest_mem();
 	v->cfg = (struct cpu_config){ .mem = v->mem, .nr_vcpus = 1, .model = CPU_MODEL_MAX,
 				      .interpret_only = true };
-	v->mmu = mmu_new(v->mem);
+	v->mmu = mmu_new();
 	v->icache = icache_new();
 	v->vec = vec_new(&e);
 	v->cpl = 3;
@@ -145,4 +145,9 @@ void nd_native_run(const struct nd_state *in, struct nd_result *ret)
 	/* Linux reports the present bit for every address in the kernel's half. */
 	if (out.vector == EX_PF && out.addr >> 47)
 		ret->error &= ~PF_P;
+}
+
+u64 nd_host_mask(void)
+{
+	return xs_layout()->mask;
 }

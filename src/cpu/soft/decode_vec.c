@@ -39,7 +39,7 @@ enum { MX = 0x80, MH, MQ, ME, MY }; /* full, half, quarter, eighth vector; 4 or 
 
 #define X_IMM	BIT(0)
 #define X_ALIGN BIT(1) /* aligned in every encoding */
-#define X_UNAL	BIT(2) /* legacy form tolerates misalignment */
+#define X_UNAL	BIT(2) /* legacy form tolerates misalignment; or, SHA, the host decides */
 #define X_REG	BIT(3) /* ModRM must name a register */
 #define X_MEM	BIT(4) /* ModRM must name memory */
 #define X_SOFT	BIT(5) /* not verbatim: implicit memory or fault suppression */
@@ -179,9 +179,9 @@ static const struct vrow rows[] = {
 	FMA_S(0xad), FMA_P(0xae), FMA_S(0xaf),
 	FMA_P(0xb6), FMA_P(0xb7), FMA_P(0xb8), FMA_S(0xb9), FMA_P(0xba), FMA_S(0xbb), FMA_P(0xbc),
 	FMA_S(0xbd), FMA_P(0xbe), FMA_S(0xbf),
-	{ 2, 0xc8, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA }, { 2, 0xc9, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA },
-	{ 2, 0xca, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA }, { 2, 0xcb, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA },
-	{ 2, 0xcc, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA }, { 2, 0xcd, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA },
+	{ 2, 0xc8, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA }, { 2, 0xc9, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA },
+	{ 2, 0xca, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA }, { 2, 0xcb, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA },
+	{ 2, 0xcc, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA }, { 2, 0xcd, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA },
 	{ 2, 0xcf, 1, EL, 0, 0, S_RVM, MX, 0, FT_GFNI }, { 2, 0xcf, 1, EV, W0, 0, S_RVM, MX, 0, FT_GFNI },
 	R(2, 0xdb, 1, EL | EV, 0, L0, S_RM, 16, 0),
 	R(2, 0xdc, 1, EL | EV, 0, L0, S_RVM, 16, 0), R(2, 0xdd, 1, EL | EV, 0, L0, S_RVM, 16, 0),
@@ -212,7 +212,7 @@ static const struct vrow rows[] = {
 	R(3, 0x4c, 1, EV, W0, 0, S_RVM, MX, X_IMM),
 	R(3, 0x60, 1, EL | EV, 0, L0, S_RM, 16, X_IMM | X_UNAL), R(3, 0x61, 1, EL | EV, 0, L0, S_FLAG, 16, X_IMM | X_UNAL),
 	R(3, 0x62, 1, EL | EV, 0, L0, S_RM, 16, X_IMM | X_UNAL), R(3, 0x63, 1, EL | EV, 0, L0, S_FLAG, 16, X_IMM | X_UNAL),
-	{ 3, 0xcc, 0, EL, 0, 0, S_RVM, 16, X_IMM, FT_SHA },
+	{ 3, 0xcc, 0, EL, 0, 0, S_RVM, 16, X_IMM | X_UNAL, FT_SHA },
 	{ 3, 0xce, 1, EL, 0, 0, S_RVM, MX, X_IMM, FT_GFNI }, { 3, 0xce, 1, EV, W1, 0, S_RVM, MX, X_IMM, FT_GFNI },
 	{ 3, 0xcf, 1, EL, 0, 0, S_RVM, MX, X_IMM, FT_GFNI }, { 3, 0xcf, 1, EV, W1, 0, S_RVM, MX, X_IMM, FT_GFNI },
 	R(3, 0xdf, 1, EL | EV, 0, L0, S_RM, 16, X_IMM),

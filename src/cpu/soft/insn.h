@@ -27,7 +27,9 @@ enum insn_class {
 enum insn_feat { FT_NONE, FT_SHA, FT_GFNI, FT_VAES, FT_VPCLMUL, FT_AVX_VNNI };
 
 #define REG_NONE 0xff
+#ifndef REG_RIP /* <signal.h>, if included first, defines it with this value */
 #define REG_RIP	 0x10 /* insn.base: RIP-relative */
+#endif
 
 /* What ModRM.reg, ModRM.rm (mod 3) and VEX.vvvv name. */
 enum opnd_kind { OK_NONE, OK_GPR, OK_VEC /* mmx, xmm, ymm, zmm */, OK_K, OK_SEG, OK_CR, OK_DR, OK_X87, OK_EXT /* opcode extension */ };

@@ -71,6 +71,15 @@ int vec_run(struct vcpu *v, const struct insn *i, void *mem)
 	}
 }
 
+int check_pending_mf(struct vcpu *v)
+{
+	u16 fsw = *xs_u16(v, XS_FSW);
+
+	if (v->fp_live)
+		__asm__ volatile("fnstsw %0" : "=m"(fsw));
+	return fsw & FSW_ES && (v->s.cr0 & CR0_NE) ? raise_ex(v, EX_MF) : X_OK;
+}
+
 /* -- memory operands ---------------------------------------------------------------- */
 
 static int run_bounced(struct vcpu *v, const struct insn *i, u64 la)
@@ -84,15 +93,24 @@ static int run_bounced(struct vcpu *v, const struct insn *i, u64 la)
 	return i->rm_acc & OP_W ? lin_write_buf(v, la, b, i->mem_size) : X_OK;
 }
 
+/* Misalignment comes before everything else that is wrong with an address. */
+static bool operand_misaligned(const struct vcpu *v, const struct insn *i)
+{
+	bool flat = i->mode == 8 && i->mem_seg != SEG_FS && i->mem_seg != SEG_GS;
+	u64 base = flat ? 0 : v->s.seg[i->mem_seg].base;
+
+	return (insn_ea(v, i, v->next_rip) + base) & (i->mem_size - 1u);
+}
+
 int vec_run_mem(struct vcpu *v, const struct insn *i)
 {
 	enum access acc = i->rm_acc & OP_W ? ACC_W : ACC_R;
 	u8 *p = NULL;
 	u64 la;
 
-	TRY(insn_linear(v, i, i->mem_size, acc, &la));
-	if (i->mem_align && la & (i->mem_size - 1u))
+	if (i->mem_align && operand_misaligned(v, i))
 		return gp0(v);
+	TRY(insn_linear(v, i, i->mem_size, acc, &la));
 	TRY(lin_ptr(v, la, i->mem_size, acc, &p));
 	return p ? vec_run(v, i, p) : run_bounced(v, i, la);
 }
@@ -217,7 +235,7 @@ static int run_masked(struct vcpu *v, const struct insn *i, struct masked *m, in
 
 	m->bad_address = r != X_OK;
 	m->exc = v->exc;
-	if (!m->bad_address && i->mem_align && m->la & (m->size - 1))
+	if (i->is_mem && i->mem_align && operand_misaligned(v, i))
 		return gp0(v);
 	if (!m->bad_address && lin_ptr(v, m->la, m->size, m->acc, &p) == X_OK && p)
 		return vec_run(v, i, p);
@@ -312,6 +330,8 @@ int exec_vec(struct vcpu *v, const struct insn *i)
 	TRY(vec_ready(v));
 	if (is_ldmxcsr(i))
 		return exec_ldmxcsr(v, i);
+	if (i->attr & IA_FP)
+		TRY(check_pending_mf(v));
 	if (i->vsib)
 		return exec_vsib(v, i);
 	if (is_maskmov_di(i))

@@ -18,6 +18,9 @@ int vec_run(struct vcpu *v, const struct insn *i, void *mem);
 /* Run @i with its i->mem_size bytes of memory, which are guest RAM itself where possible. */
 int vec_run_mem(struct vcpu *v, const struct insn *i);
 
+/* A pending x87 exception comes before faults of a waiting instruction's memory operand. */
+int check_pending_mf(struct vcpu *v);
+
 /* Gathers and scatters, element by element. */
 int exec_vsib(struct vcpu *v, const struct insn *i);
 

@@ -132,12 +132,24 @@ static void env_from_image(struct vcpu *v, struct env *e)
 	};
 }
 
+/* The image has the registers from the top of the stack on: moving the top rotates them. */
+static void rotate_to(struct vcpu *v, unsigned top)
+{
+	unsigned by = (top - (*xs_u16(v, XS_FSW) >> 11)) & 7;
+	u8 old[128];
+
+	copy_bytes(old, v->s.xsave + XS_ST, sizeof(old));
+	for (unsigned k = 0; k < 8; k++)
+		copy_bytes(v->s.xsave + XS_ST + 16 * k, old + 16 * ((k + by) & 7), 16);
+}
+
 static void env_to_image(struct vcpu *v, const struct env *e)
 {
 	u16 fsw = e->fsw & (u16) ~(FSW_ES | FSW_B);
 
 	if (fsw & ~e->fcw & 0x3f)
 		fsw |= FSW_ES | FSW_B;
+	rotate_to(v, fsw >> 11);
 	*xs_u16(v, XS_FCW) = (e->fcw & 0x1f3f) | 0x40;
 	*xs_u16(v, XS_FSW) = fsw;
 	v->s.xsave[XS_FTW] = short_tags(e->ftw);
@@ -152,12 +164,6 @@ static bool real_layout(const struct vcpu *v)
 	return is_real(v) || is_vm86(v);
 }
 
-static int check_pending(struct vcpu *v)
-{
-	bool pending = *xs_u16(v, XS_FSW) & FSW_ES;
-
-	return pending && (v->s.cr0 & CR0_NE) ? raise_ex(v, EX_MF) : X_OK;
-}
 
 /* FLDENV, FRSTOR */
 static int load_env(struct vcpu *v, const struct insn *i, bool regs)
@@ -167,8 +173,8 @@ static int load_env(struct vcpu *v, const struct insn *i, bool regs)
 	struct env e;
 	u64 la;
 
+	TRY(check_pending_mf(v));
 	fp_park(v);
-	TRY(check_pending(v));
 	TRY(insn_linear(v, i, len + (regs ? 80 : 0), ACC_R, &la));
 	TRY(lin_read_buf(v, la, buf, len + (regs ? 80 : 0)));
 	env_get(&e, real_layout(v), i->opsize == 2 ? 2 : 4, buf);
@@ -195,8 +201,10 @@ static int store_env(struct vcpu *v, const struct insn *i, bool regs)
 		copy_bytes(buf + len, v->s.xsave + XS_ST + 16 * k, 10);
 	TRY(insn_linear(v, i, len, ACC_W, &la));
 	TRY(lin_write_buf(v, la, buf, len));
-	if (regs) {
-		xs_init_comp(v, XC_X87, 0);
+	if (regs) { /* as FNINIT: the data registers keep their contents, empty */
+		rotate_to(v, 0);
+		zero_bytes(v->s.xsave, XS_MXCSR);
+		*xs_u16(v, XS_FCW) = FCW_DEFAULT;
 	} else {
 		*xs_u16(v, XS_FCW) |= 0x3f;
 		*xs_u16(v, XS_FSW) &= (u16) ~(FSW_ES | FSW_B);
@@ -230,5 +238,7 @@ int exec_x87(struct vcpu *v, const struct insn *i)
 		return load_env(v, i, i->op == 0xdd);
 	if ((i->op == 0xd9 || i->op == 0xdd) && ext == 6)
 		return store_env(v, i, i->op == 0xdd);
+	if (ext != 7 || (i->op != 0xd9 && i->op != 0xdd)) /* not FNSTCW, FNSTSW */
+		TRY(check_pending_mf(v));
 	return vec_run_mem(v, i);
 }
