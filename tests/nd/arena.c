@@ -15,6 +15,11 @@
 #define GUEST_TABLES 0x1000ull	/* PML4, PDPT, PD, PT: four pages */
 #define GUEST_ARENA  0x10000ull /* gpa of the arena's page 0 */
 
+#define DATA_START   (PG_RW * ND_PAGE)
+#define DATA_LEN     ((PG_RW2 + 1 - PG_RW) * ND_PAGE)
+#define NR_CONTENTS  8
+
+static u8 contents[NR_CONTENTS][DATA_LEN];
 static u8 *native_rw; /* all pages, writable */
 static u8 *guest_rw;
 static struct mem *mem;
@@ -107,12 +112,20 @@ bool nd_arena_init(void)
 		return false;
 	}
 	map_guest();
-	rnd_seed(1);
-	for (unsigned k = 0; k < NR_PAGES * ND_PAGE; k += 8)
-		*(u64 *)(native_rw + k) = rnd();
+	for (unsigned k = 0; k < NR_CONTENTS; k++) {
+		rnd_seed(k);
+		for (unsigned off = 0; off < DATA_LEN; off += 8)
+			*(u64 *)(contents[k] + off) = rnd();
+	}
 	memset(nd_native_view(PG_CODE), 0xf4, 2 * ND_PAGE);
 	memcpy(guest_rw, native_rw, NR_PAGES * ND_PAGE);
 	return true;
+}
+
+void nd_arena_reset(unsigned seed)
+{
+	memcpy(native_rw + DATA_START, contents[seed % NR_CONTENTS], DATA_LEN);
+	memcpy(guest_rw + DATA_START, contents[seed % NR_CONTENTS], DATA_LEN);
 }
 
 void nd_poke(u64 la, const void *src, unsigned len)
@@ -141,18 +154,13 @@ void nd_drop_code(const struct nd_case *c)
 
 u64 nd_memory_diff(u8 *ret_native, u8 *ret_guest)
 {
-	u64 off = PG_RW * ND_PAGE, end = (PG_RW2 + 1) * ND_PAGE;
+	u64 off = DATA_START;
 
-	if (!memcmp(native_rw + off, guest_rw + off, end - off))
+	if (!memcmp(native_rw + off, guest_rw + off, DATA_LEN))
 		return 0;
 	while (native_rw[off] == guest_rw[off])
 		off++;
 	*ret_native = native_rw[off];
 	*ret_guest = guest_rw[off];
 	return ND_ARENA + off;
-}
-
-void nd_memory_sync(void)
-{
-	memcpy(guest_rw, native_rw, NR_PAGES * ND_PAGE);
 }

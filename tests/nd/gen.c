@@ -626,6 +626,8 @@ static bool pick_insn(struct nd_case *c, const struct nd_class *cl, struct insn 
 			continue;
 		if (ret->lock && !(ret->attr & IA_LOCKABLE && ret->is_mem))
 			continue;
+		if (ret->rep && (ret->op & 0xfe) == 0xe0 && is_branch(ret))
+			continue; /* AMD: REPNE turns LOOPE into LOOPNE; documented nowhere */
 		if (c->x87_ran && shows_fip(ret))
 			continue;
 		return true;
@@ -720,6 +722,7 @@ bool nd_generate(struct nd_case *c, int only)
 	avx512 = only >= 0 ? !strcmp(nd_classes[only].name, "avx512") ||
 				     !strcmp(nd_classes[only].name, "opmask") : rnd_pct(40);
 	place_code(c);
+	nd_arena_reset((unsigned)c->seed);
 	init_state(c, avx512);
 	while (c->nr < nr)
 		if (!add_insn(c, only))

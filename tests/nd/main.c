@@ -48,7 +48,6 @@ static void run_case(const struct options *o, struct progress *p, struct nd_case
 	if (nat.vector == ND_TIMEOUT || nat.vector == ND_SYSCALL) {
 		p->skipped += c->nr;
 		nd_drop_code(c);
-		nd_memory_sync();
 		return;
 	}
 	nd_tier_run(o->tier, c, &got);
@@ -63,7 +62,6 @@ static void run_case(const struct options *o, struct progress *p, struct nd_case
 	nd_print_case(c);
 	nd_compare(c, &nat, &got, o->tier->name, true);
 	fflush(stdout);
-	nd_memory_sync();
 }
 
 static void worker(const struct options *o, struct progress *p)

@@ -69,6 +69,7 @@ struct nd_case {
 
 /* -- arena.c: the arena, natively and in the guest -- */
 bool nd_arena_init(void);
+void nd_arena_reset(unsigned seed); /* data pages of both to one of a few contents */
 void nd_poke(u64 la, const void *src, unsigned len); /* into both */
 u8 *nd_native_view(enum nd_page page);
 u8 *nd_guest_view(enum nd_page page);
@@ -76,7 +77,6 @@ void nd_put_code(const struct nd_case *c);
 void nd_drop_code(const struct nd_case *c);
 /* First differing byte of the data pages: its linear address, or 0. */
 u64 nd_memory_diff(u8 *ret_native, u8 *ret_guest);
-void nd_memory_sync(void); /* guest := native */
 
 /* -- run.c -- */
 /* native.h has the rest */

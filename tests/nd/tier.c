@@ -143,7 +143,7 @@ void nd_native_run(const struct nd_state *in, struct nd_result *ret)
 	ret->error = out.vector == EX_PF || out.vector == EX_GP || out.vector == EX_SS ? out.error : 0;
 	ret->addr = out.vector == EX_PF ? out.addr : 0;
 	/* Linux reports the present bit for every address in the kernel's half. */
-	if (out.vector == EX_PF && out.addr >> 47)
+	if (out.vector == EX_PF && out.addr >= 0x7ffffffff000)
 		ret->error &= ~PF_P;
 }
 

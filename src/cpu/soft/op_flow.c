@@ -54,11 +54,20 @@ int op_loop(struct vcpu *v, const struct insn *i)
 	return r;
 }
 
-/* The target is checked before the push, so that a fault finds rsp as it was. */
+static int check_push(struct vcpu *v, unsigned size)
+{
+	u64 sp = (v->s.gpr[RSP] - size) & stack_mask(v), la;
+
+	TRY(seg_linear(v, SEG_SS, sp, size, ACC_W, &la));
+	return lin_check(v, la, size, ACC_W);
+}
+
+/* The stack first, then the target; both before the push, so that a fault finds rsp as it was. */
 static int call(struct vcpu *v, const struct insn *i, u64 target)
 {
 	u64 ret = v->next_rip;
 
+	TRY(check_push(v, i->opsize));
 	TRY(jump(v, i, target));
 	return push_val(v, i->opsize, truncate_rip(ret, i->opsize));
 }

@@ -93,13 +93,12 @@ static int run_bounced(struct vcpu *v, const struct insn *i, u64 la)
 	return i->rm_acc & OP_W ? lin_write_buf(v, la, b, i->mem_size) : X_OK;
 }
 
-/* Misalignment comes before everything else that is wrong with an address. */
-static bool operand_misaligned(const struct vcpu *v, const struct insn *i)
+bool operand_misaligned(const struct vcpu *v, const struct insn *i, unsigned align)
 {
 	bool flat = i->mode == 8 && i->mem_seg != SEG_FS && i->mem_seg != SEG_GS;
 	u64 base = flat ? 0 : v->s.seg[i->mem_seg].base;
 
-	return (insn_ea(v, i, v->next_rip) + base) & (i->mem_size - 1u);
+	return (insn_ea(v, i, v->next_rip) + base) & (align - 1);
 }
 
 int vec_run_mem(struct vcpu *v, const struct insn *i)
@@ -108,7 +107,7 @@ int vec_run_mem(struct vcpu *v, const struct insn *i)
 	u8 *p = NULL;
 	u64 la;
 
-	if (i->mem_align && operand_misaligned(v, i))
+	if (i->mem_align && operand_misaligned(v, i, i->mem_size))
 		return gp0(v);
 	TRY(insn_linear(v, i, i->mem_size, acc, &la));
 	TRY(lin_ptr(v, la, i->mem_size, acc, &p));
@@ -235,7 +234,7 @@ static int run_masked(struct vcpu *v, const struct insn *i, struct masked *m, in
 
 	m->bad_address = r != X_OK;
 	m->exc = v->exc;
-	if (i->is_mem && i->mem_align && operand_misaligned(v, i))
+	if (i->is_mem && i->mem_align && operand_misaligned(v, i, i->mem_size))
 		return gp0(v);
 	if (!m->bad_address && lin_ptr(v, m->la, m->size, m->acc, &p) == X_OK && p)
 		return vec_run(v, i, p);
@@ -324,13 +323,22 @@ static bool is_maskmov_di(const struct insn *i)
 	return i->map == MAP_0F && i->op == 0xf7 && i->enc != ENC_EVEX;
 }
 
+/* MMX registers are involved: CVTPI2PS and its kin too. */
+static bool waits(const struct insn *i)
+{
+	if (i->attr & IA_FP)
+		return true;
+	return i->enc == ENC_LEGACY && i->map == MAP_0F && i->pp < 2 &&
+	       (i->op == 0x2a || i->op == 0x2c || i->op == 0x2d);
+}
+
 int exec_vec(struct vcpu *v, const struct insn *i)
 {
 	TRY(check_available(v, i));
 	TRY(vec_ready(v));
 	if (is_ldmxcsr(i))
 		return exec_ldmxcsr(v, i);
-	if (i->attr & IA_FP)
+	if (waits(i))
 		TRY(check_pending_mf(v));
 	if (i->vsib)
 		return exec_vsib(v, i);

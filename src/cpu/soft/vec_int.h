@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* vec_int.h - shared by vec.c, vsib.c and x87.c only */
+/* vec_int.h - shared by vec.c, vsib.c, x87.c and xsave.c only */
 #ifndef CPU_SOFT_VEC_INT_H
 #define CPU_SOFT_VEC_INT_H
 
@@ -20,6 +20,9 @@ int vec_run_mem(struct vcpu *v, const struct insn *i);
 
 /* A pending x87 exception comes before faults of a waiting instruction's memory operand. */
 int check_pending_mf(struct vcpu *v);
+
+/* Misalignment comes before everything else that is wrong with an address. */
+bool operand_misaligned(const struct vcpu *v, const struct insn *i, unsigned align);
 
 /* Gathers and scatters, element by element. */
 int exec_vsib(struct vcpu *v, const struct insn *i);

@@ -87,9 +87,10 @@ static void load_operands(struct vsib *g)
 		xs_get_vec(v, g->i->vvvv, g->mask);
 }
 
-static void store_operands(struct vsib *g, bool scatter)
+/* What lies above the elements is zeroed when all are @done. */
+static void store_operands(struct vsib *g, bool scatter, bool done)
 {
-	unsigned used = g->nr * g->data_size;
+	unsigned used = done ? g->nr * g->data_size : sizeof(g->data);
 
 	fp_park(g->v);
 	if (!scatter) {
@@ -117,16 +118,13 @@ int exec_vsib(struct vcpu *v, const struct insn *i)
 	g.nr = (16u << i->vl) / widest;
 	load_operands(&g);
 	for (; n < g.nr && r == X_OK; n++) {
-		if (!mask_get(&g, n))
-			continue;
-		r = do_elem(&g, n, scatter);
+		if (mask_get(&g, n))
+			r = do_elem(&g, n, scatter);
 		if (r == X_OK)
 			mask_clear(&g, n);
 	}
 	if (r == X_OK && i->enc == ENC_EVEX)
 		g.kmask = 0;
-	for (n = 0; r == X_OK && i->enc != ENC_EVEX && n < g.nr; n++)
-		mask_clear(&g, n);
-	store_operands(&g, scatter);
+	store_operands(&g, scatter, r == X_OK);
 	return r;
 }

@@ -5,10 +5,7 @@
  *
  * Everything is checked before anything is written: the area may cross pages.
  */
-#include "cpu/soft/mmu.h"
-#include "cpu/soft/ops.h"
-#include "cpu/soft/seg.h"
-#include "cpu/soft/xstate.h"
+#include "cpu/soft/vec_int.h"
 
 enum xs_kind { XS_STD, XS_OPT, XS_COMPACT };
 
@@ -93,9 +90,9 @@ static int fx_start(struct vcpu *v, const struct insn *i, enum access acc, struc
 	if (v->s.cr0 & (CR0_EM | CR0_TS))
 		return raise_ex(v, EX_NM);
 	*o = (struct xs_op){ .v = v, .is64 = is_long64(v) };
-	TRY(insn_linear(v, i, XS_LEGACY_END, acc, &o->la));
-	if (o->la & 15)
+	if (operand_misaligned(v, i, 16))
 		return gp0(v);
+	TRY(insn_linear(v, i, XS_LEGACY_END, acc, &o->la));
 	return lin_check(v, o->la, XS_LEGACY_END, acc);
 }
 
@@ -149,9 +146,9 @@ static int xs_start(struct vcpu *v, struct xs_op *o, bool supervisor)
 
 static int xs_address(const struct insn *i, struct xs_op *o, unsigned size, enum access acc)
 {
-	TRY(insn_linear(o->v, i, size, acc, &o->la));
-	if (o->la & 63)
+	if (operand_misaligned(o->v, i, 64))
 		return gp0(o->v);
+	TRY(insn_linear(o->v, i, size, acc, &o->la));
 	return lin_check(o->v, o->la, size, acc);
 }
 
