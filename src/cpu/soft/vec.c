@@ -323,13 +323,13 @@ static bool is_maskmov_di(const struct insn *i)
 	return i->map == MAP_0F && i->op == 0xf7 && i->enc != ENC_EVEX;
 }
 
-/* MMX registers are involved: CVTPI2PS and its kin too. */
+/* MMX registers are involved: also in CVTPI2PS (not from memory), CVTPS2PI and CVTTPS2PI. */
 static bool waits(const struct insn *i)
 {
 	if (i->attr & IA_FP)
 		return true;
 	return i->enc == ENC_LEGACY && i->map == MAP_0F && i->pp < 2 &&
-	       (i->op == 0x2a || i->op == 0x2c || i->op == 0x2d);
+	       ((i->op == 0x2a && !i->is_mem) || i->op == 0x2c || i->op == 0x2d);
 }
 
 int exec_vec(struct vcpu *v, const struct insn *i)

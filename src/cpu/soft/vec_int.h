@@ -21,7 +21,7 @@ int vec_run_mem(struct vcpu *v, const struct insn *i);
 /* A pending x87 exception comes before faults of a waiting instruction's memory operand. */
 int check_pending_mf(struct vcpu *v);
 
-/* Misalignment comes before everything else that is wrong with an address. */
+/* Misalignment comes before a non-canonical address; not so for FXSAVE. */
 bool operand_misaligned(const struct vcpu *v, const struct insn *i, unsigned align);
 
 /* Gathers and scatters, element by element. */

@@ -90,9 +90,9 @@ static int fx_start(struct vcpu *v, const struct insn *i, enum access acc, struc
 	if (v->s.cr0 & (CR0_EM | CR0_TS))
 		return raise_ex(v, EX_NM);
 	*o = (struct xs_op){ .v = v, .is64 = is_long64(v) };
-	if (operand_misaligned(v, i, 16))
-		return gp0(v);
 	TRY(insn_linear(v, i, XS_LEGACY_END, acc, &o->la));
+	if (o->la & 15)
+		return gp0(v);
 	return lin_check(v, o->la, XS_LEGACY_END, acc);
 }
 
