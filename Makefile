@@ -89,6 +89,10 @@ $O/tests/nd/%.c.o: tests/nd/%.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 
+$B/dev-fuzz: tests/fuzz/dev_fuzz.c $O/libvireo.a
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
+
 $O/%.c.o: src/%.c
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)

@@ -16,6 +16,7 @@ const struct dev_class *const dev_classes[] = {
 	&pit8254_class,
 	&pmacpi_class,
 	&port92_class,
+	&pvpanic_class,
 	&rtc146818_class,
 	&testdev_class,
 	&uart16550_class,

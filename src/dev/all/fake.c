@@ -24,6 +24,11 @@ static void count_exit(void *ctx, u32 status UNUSED)
 	((struct fake *)ctx)->exits++;
 }
 
+static void count_panic(void *ctx)
+{
+	((struct fake *)ctx)->exits++;
+}
+
 static u64 fake_tsc(void *ctx) /* 2 GHz */
 {
 	return ((struct fake *)ctx)->clock.now_ns * 2;
@@ -72,6 +77,8 @@ void fake_config(struct fake *f, const struct dev_class *c, union fake_config *r
 		ret->debugcon.chr = &f->chr;
 	else if (c == &debug_exit_class)
 		ret->debug_exit = (struct debug_exit_config){ .exit = count_exit, .ctx = f };
+	else if (c == &pvpanic_class)
+		ret->pvpanic = (struct pvpanic_config){ .panicked = count_panic, .ctx = f };
 	else if (c == &fwcfg_class)
 		ret->fwcfg = (struct fwcfg_config){ 4ull << 30, 2, 4 };
 }

@@ -21,7 +21,7 @@ struct fake {
 	u64 chr_bytes;	  /* taken so far */
 	u64 wire_calls;	  /* irq_set() and message calls seen */
 	u64 signals;	  /* lapic signals seen */
-	u64 exits;	  /* debug exits seen */
+	u64 exits;	  /* debug exits and panics seen */
 	struct irq wire;  /* counts; use for any output */
 	struct dev_env env; /* every wire and the message sink count */
 };
@@ -42,6 +42,7 @@ union fake_config {
 	struct debugcon_config debugcon;
 	struct testdev_config testdev;
 	struct fwcfg_config fwcfg;
+	struct pvpanic_config pvpanic;
 };
 void fake_config(struct fake *f, const struct dev_class *c, union fake_config *ret);
 
