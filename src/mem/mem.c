@@ -17,6 +17,19 @@
 #define PLACE_STEP  (64ull << 30)
 #define NR_WINDOWS  64
 
+/* Sanitizer shadows lie where alias windows would go: then RAM is put anywhere, without them. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define ANYWHERE 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define ANYWHERE 1
+#endif
+#ifndef ANYWHERE
+#define ANYWHERE 0
+#endif
+
 struct mem {
 	u8 *base;
 	u64 low, high;	/* RAM bytes below and above the hole */
@@ -59,10 +72,24 @@ static bool reserve_windows(u64 offset, u64 span)
 	return true;
 }
 
+static int place_anywhere(struct mem *m, struct err *e)
+{
+	void *p = mmap(NULL, m->span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return err_set(e, ENOMEM, "memory: no address range for %llu MiB of guest RAM",
+			       (unsigned long long)(m->span >> 20));
+	m->base = p;
+	m->offset = (u64)p % ALIAS_SPAN;
+	return 0;
+}
+
 static int place(struct mem *m, struct err *e)
 {
 	u64 offset;
 
+	if (ANYWHERE)
+		return place_anywhere(m, e);
 	for (offset = PLACE_STEP; offset + m->span < ALIAS_SPAN; offset += PLACE_STEP)
 		if (reserve_windows(offset, m->span))
 			break;
@@ -133,7 +160,9 @@ void mem_free(struct mem *m)
 		return;
 	if (m->code_map)
 		munmap(m->code_map, mem_nr_frames(m));
-	if (m->base)
+	if (m->base && ANYWHERE)
+		munmap(m->base, m->span);
+	else if (m->base)
 		release_windows(m->offset, m->span, NR_WINDOWS);
 	if (m->fd >= 0)
 		close(m->fd);

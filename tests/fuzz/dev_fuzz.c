@@ -68,8 +68,10 @@ int main(int argc, char **argv)
 	char name[40];
 	int i = 1;
 
-	if (!z)
+	if (!z) {
+		fprintf(stderr, "dev-fuzz: no memory for the board\n");
 		return EXIT_FAILURE;
+	}
 	for (; i + 1 < argc && !strncmp(argv[i], "--", 2); i += 2) {
 		if (!strcmp(argv[i], "--seed"))
 			seed = strtoul(argv[i + 1], NULL, 0);
