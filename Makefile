@@ -108,7 +108,7 @@ deps:
 
 check: deps
 	$(Q)tools/deps check
-	$(Q)$(MAKE) --no-print-directory progs $B/unit $B/decode-zydis $B/nd
+	$(Q)$(MAKE) --no-print-directory progs $B/unit $B/decode-zydis $B/nd $B/dev-fuzz
 	$(Q)tests/run
 
 # Under a minute: what every commit must pass.
@@ -126,6 +126,19 @@ $O/%.h.ok: src/%.h
 run: all
 	$(Q)$B/vireo run
 
+# Coverage-guided fuzzing of the devices (clang, libFuzzer): make fuzz [TIME=seconds]
+FUZZ_SRCS := $(filter src/base/% src/mem/% src/dev/% src/os/% src/blk/% src/net/% src/ui/%,$(SRCS))
+build/fuzz/dev-fuzz: tests/fuzz/dev_fuzz.c $(FUZZ_SRCS) $(HDRS)
+	$(call say,FUZZ)
+	$(Q)mkdir -p $(@D)/corpus
+	$(Q)clang $(filter-out -MMD -MP -Werror,$(CFLAGS)) -O1 -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=all -DLIBFUZZER -o $@ $(filter %.c,$^) $(LIBS_unit)
+
+fuzz:
+	$(Q)tools/deps fuzz
+	$(Q)$(MAKE) --no-print-directory build/fuzz/dev-fuzz
+	$(Q)build/fuzz/dev-fuzz -max_total_time=$(or $(TIME),60) -max_len=4096 build/fuzz/corpus
+
 asan tsan:
 	$(Q)$(MAKE) MODE=$@ check-quick
 
@@ -136,6 +149,6 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all progs deps check check-quick check-layers check-headers run asan tsan help clean
+.PHONY: all fuzz progs deps check check-quick check-layers check-headers run asan tsan help clean
 .SECONDARY:
 -include $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))
