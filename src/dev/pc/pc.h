@@ -128,7 +128,9 @@ struct irq lapic_lint1(struct lapic_set *s); /* NMI button: rising edge */
 
 /* These map 1:1 to struct cpu_io (cpu/cpu.h). */
 bool lapic_has_irq(const struct dev *lapic); /* lock-free, any thread */
-int lapic_ack_irq(struct dev *lapic);	     /* vector, or -1; asks the PIC for ExtINT */
+/* Vector, or -1; asks the PIC for ExtINT. LAPIC_SIG_IRQ comes once per change: after it, call
+ * this whenever the CPU can take an interrupt, until it returns -1. */
+int lapic_ack_irq(struct dev *lapic);
 /* MSR 0x1b (APIC_BASE), 0x6e0 (TSC_DEADLINE), 0x800..0x8ff. Return: false = #GP. */
 bool lapic_rdmsr(struct dev *lapic, u32 msr, u64 *ret);
 bool lapic_wrmsr(struct dev *lapic, u32 msr, u64 val);
