@@ -66,9 +66,12 @@ static struct timer *next_due(struct clock_fake *c, u64 until)
 {
 	struct timer *best = NULL;
 
-	for (unsigned i = 0; i < c->nr; i++)
-		if (c->armed[i]->when_ns <= until && (!best || c->armed[i]->when_ns < best->when_ns))
-			best = c->armed[i];
+	for (unsigned i = 0; i < c->nr; i++) {
+		struct timer *t = c->armed[i];
+
+		if (t->when_ns <= until && (!best || t->when_ns < best->when_ns))
+			best = t;
+	}
 	return best;
 }
 

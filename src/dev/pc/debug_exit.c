@@ -20,8 +20,10 @@ static const struct field debug_exit_state[] = {
 
 static int debug_exit_init(struct dev *d, const void *cfg, struct err *e UNUSED)
 {
-	if (cfg)
-		container_of(d, struct debug_exit, dev)->cfg = *(const struct debug_exit_config *)cfg;
+	const struct debug_exit_config *c = cfg;
+
+	if (c)
+		container_of(d, struct debug_exit, dev)->cfg = *c;
 	return 0;
 }
 

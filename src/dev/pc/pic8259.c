@@ -22,7 +22,7 @@ enum { MASTER, SLAVE, REGION_ELCR };
 enum {
 	ICW1 = 0x10, ICW1_IC4 = 0x01, ICW1_SNGL = 0x02,			/* [8259] fig. 7 */
 	ICW4_AEOI = 0x02, ICW4_SFNM = 0x10,				/* fig. 7 */
-	OCW3 = 0x08, OCW3_RIS = 0x01, OCW3_RR = 0x02, OCW3_POLL = 0x04,	/* fig. 8 */
+	OCW3 = 0x08, OCW3_RIS = 0x01, OCW3_RR = 0x02, OCW3_POLL = 0x04, /* fig. 8 */
 	OCW3_SMM = 0x20, OCW3_ESMM = 0x40,
 	CASCADE = 2,							/* slave's INT is master's IR2 */
 };

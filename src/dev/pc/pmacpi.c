@@ -21,12 +21,14 @@ enum { REGION_PM, REGION_CF9 };
 
 /* clang-format off */
 enum {
-	PM1_TMR = BIT(0), PM1_GBL = BIT(5), PM1_PWRBTN = BIT(8), PM1_SLPBTN = BIT(9),	/* 4.8.3.1 */
+	/* 4.8.3.1 */
+	PM1_TMR = BIT(0), PM1_GBL = BIT(5), PM1_PWRBTN = BIT(8), PM1_SLPBTN = BIT(9),
 	PM1_RTC = BIT(10), PM1_WAK = BIT(15),
 	PM1_STS_MASK = PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_SLPBTN | PM1_RTC | PM1_WAK,
 	PM1_EN_MASK = PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_SLPBTN | PM1_RTC,
-	CNT_SCI_EN = BIT(0), CNT_SLP_TYP = 10, CNT_SLP_EN = BIT(13), CNT_MASK = 0x1c03,	/* 4.8.3.2 */
-	CF9_SYS = 0x02, CF9_RST = 0x04, CF9_FULL = 0x08,				/* [ICH9] */
+	/* 4.8.3.2 */
+	CNT_SCI_EN = BIT(0), CNT_SLP_TYP = 10, CNT_SLP_EN = BIT(13), CNT_MASK = 0x1c03,
+	CF9_SYS = 0x02, CF9_RST = 0x04, CF9_FULL = 0x08, /* [ICH9] */
 };
 /* clang-format on */
 
