@@ -27,7 +27,7 @@ struct vsock_backend;
 struct virtio;
 struct virtio_class;
 
-/* -- construction, for the board ------------------------------------------------------ */
+/* -- construction, for the board --------------------------------------------------------- */
 
 /*
  * A virtio device in slot @slot of @h. @cfg is the class's config struct below; what

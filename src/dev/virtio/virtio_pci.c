@@ -81,7 +81,7 @@ static u64 read_isr(struct virtio_pci *t)
 	return isr;
 }
 
-/* -- common configuration [virtio 4.1.4.3] -------------------------------------------------- */
+/* -- common configuration [virtio 4.1.4.3] ----------------------------------------------- */
 
 /* By offset: the width of the register that starts there. */
 static const u8 common_width[] = {
