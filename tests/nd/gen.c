@@ -564,8 +564,7 @@ static void aim_implicit(struct nd_case *c, const struct insn *i)
 	}
 }
 
-/* The linear address the memory operand will have if nothing changes its registers. */
-static u64 operand_la(const struct nd_case *c, const struct insn *i, u64 at)
+u64 nd_operand_la(const struct nd_case *c, const struct insn *i, u64 at)
 {
 	u64 ea = (u64)i->disp;
 
@@ -582,7 +581,7 @@ static u64 operand_la(const struct nd_case *c, const struct insn *i, u64 at)
 static void prepare_memory(const struct nd_case *c, const struct insn *i, u64 at)
 {
 	ALIGNED(64) u8 img[X86_XSAVE_SIZE];
-	u64 la = operand_la(c, i, at);
+	u64 la = nd_operand_la(c, i, at);
 	u64 mask = xs_layout()->mask;
 	bool compact = rnd_pct(30);
 
@@ -628,6 +627,9 @@ static bool pick_insn(struct nd_case *c, const struct nd_class *cl, struct insn 
 			continue;
 		if (ret->rep && (ret->op & 0xfe) == 0xe0 && is_branch(ret))
 			continue; /* AMD: REPNE turns LOOPE into LOOPNE; documented nowhere */
+		if (c->xrstor_ran && ret->cls == CLS_XSAVE && ret->op == 0xae &&
+		    (ret->modrm >> 3 & 7) == 6)
+			continue; /* XSAVEOPT may skip what XRSTOR loaded from the same place */
 		if (c->x87_ran && shows_fip(ret))
 			continue;
 		return true;
@@ -663,6 +665,7 @@ static bool add_insn(struct nd_case *c, int only)
 		prepare_memory(c, i, c->la + c->len);
 	c->dirty |= i->gpr_w;
 	c->x87_ran |= i->attr & IA_FP || i->cls == CLS_X87;
+	c->xrstor_ran |= i->cls == CLS_XSAVE && i->rm_acc == OP_R;
 	c->off[c->nr++] = (u8)c->len;
 	c->len += i->len;
 	c->off[c->nr] = (u8)c->len;
@@ -717,7 +720,7 @@ bool nd_generate(struct nd_case *c, int only)
 	c->nr = c->len = 0;
 	c->pinned = BIT(RSP);
 	c->dirty = 0;
-	c->x87_ran = c->open_end = false;
+	c->x87_ran = c->xrstor_ran = c->open_end = false;
 	nr = 1 + rnd_below(ND_MAX_INSNS);
 	avx512 = only >= 0 ? !strcmp(nd_classes[only].name, "avx512") ||
 				     !strcmp(nd_classes[only].name, "opmask") : rnd_pct(40);

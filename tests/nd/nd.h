@@ -64,6 +64,7 @@ struct nd_case {
 	bool open_end;		     /* ends at a hole: fetching beyond the stream faults */
 	u16 pinned, dirty;	     /* generator: registers given a value, written by the stream */
 	bool x87_ran;		     /* generator: FIP is the host's from here on */
+	bool xrstor_ran;
 	struct nd_state in;
 };
 
@@ -106,6 +107,9 @@ extern const struct nd_class nd_classes[];
 extern const unsigned nd_nr_classes;
 /* Fill *c from c->seed; @only: one class, or -1. false: no acceptable stream (never expected). */
 bool nd_generate(struct nd_case *c, int only);
+/* The linear address the memory operand of the instruction at @at will have if nothing changes its
+ * registers. */
+u64 nd_operand_la(const struct nd_case *c, const struct insn *i, u64 at);
 unsigned nd_class_of(const struct insn *i); /* index; nd_nr_classes: none */
 
 /* -- report.c -- */

@@ -145,13 +145,8 @@ static void rotate_to(struct vcpu *v, unsigned top)
 
 static void env_to_image(struct vcpu *v, const struct env *e)
 {
-	u16 fsw = e->fsw & (u16) ~(FSW_ES | FSW_B);
-
-	if (fsw & ~e->fcw & 0x3f)
-		fsw |= FSW_ES | FSW_B;
-	rotate_to(v, fsw >> 11);
-	*xs_u16(v, XS_FCW) = (e->fcw & 0x1f3f) | 0x40;
-	*xs_u16(v, XS_FSW) = fsw;
+	rotate_to(v, e->fsw >> 11);
+	xs_set_x87_words(v, e->fcw, e->fsw);
 	v->s.xsave[XS_FTW] = short_tags(e->ftw);
 	*xs_u16(v, XS_FOP) = e->fop;
 	*xs_u64(v, XS_FIP) = e->fip | (u64)e->fcs << 32;

@@ -16,6 +16,7 @@ struct xs_op {
 	u64 rfbm; /* requested components, of those enabled */
 	u64 comp_bv; /* compacted: components with room in the area, bit 63 included; else 0 */
 	bool is64;
+	bool wide; /* REX.W: 64-bit FIP and FDP */
 };
 
 static int gp0(struct vcpu *v)
@@ -77,6 +78,37 @@ static int put(const struct xs_op *o, unsigned area_off, unsigned img_off, unsig
 	return len ? lin_write_buf(o->v, o->la + area_off, o->v->s.xsave + img_off, len) : X_OK;
 }
 
+/* A pointer as the image holds it: 57 bits, or with 32-bit operand size its offset only. */
+static u64 pointer(u64 raw, bool wide)
+{
+	return wide ? (u64)((i64)(raw << 7) >> 7) : (u32)raw;
+}
+
+static void take_x87(struct vcpu *v, const u8 *area, bool wide)
+{
+	copy_bytes(v->s.xsave, area, XS_MXCSR);
+	for (unsigned k = 0; k < 8; k++) /* 80 bits of each 16 bytes */
+		copy_bytes(v->s.xsave + XS_ST + 16 * k, area + XS_ST + 16 * k, 10);
+	xs_set_x87_words(v, *(const u16 *)(area + XS_FCW), *(const u16 *)(area + XS_FSW));
+	v->s.xsave[XS_FTW + 1] = 0;
+	*xs_u16(v, XS_FOP) &= 0x7ff;
+	*xs_u64(v, XS_FIP) = pointer(*xs_u64(v, XS_FIP), wide);
+	*xs_u64(v, XS_FDP) = pointer(*xs_u64(v, XS_FDP), wide);
+	if (!(*xs_u16(v, XS_FSW) & FSW_ES))
+		xs_clear_pointers(v); /* as AMD: kept only while an exception is pending */
+}
+
+/* FCW up to FDP. */
+static int put_x87_head(const struct xs_op *o)
+{
+	ALIGNED(8) u8 buf[XS_MXCSR];
+
+	copy_bytes(buf, o->v->s.xsave, sizeof(buf));
+	if (!o->wide)
+		*(u32 *)(buf + XS_FIP + 4) = *(u32 *)(buf + XS_FDP + 4) = 0;
+	return lin_write_buf(o->v, o->la, buf, sizeof(buf));
+}
+
 /* -- FXSAVE, FXRSTOR -------------------------------------------------------------- */
 
 static bool fx_has_xmm(const struct vcpu *v)
@@ -89,7 +121,7 @@ static int fx_start(struct vcpu *v, const struct insn *i, enum access acc, struc
 {
 	if (v->s.cr0 & (CR0_EM | CR0_TS))
 		return raise_ex(v, EX_NM);
-	*o = (struct xs_op){ .v = v, .is64 = is_long64(v) };
+	*o = (struct xs_op){ .v = v, .is64 = is_long64(v), .wide = i->w };
 	TRY(insn_linear(v, i, XS_LEGACY_END, acc, &o->la));
 	if (o->la & 15)
 		return gp0(v);
@@ -103,7 +135,9 @@ static int do_fxsave(struct vcpu *v, const struct insn *i)
 	TRY(fx_start(v, i, ACC_W, &o));
 	fp_park(v);
 	*xs_u32(v, XS_MXCSR_MASK) = xs_layout()->mxcsr_mask;
-	return put(&o, 0, 0, fx_has_xmm(v) ? XS_XMM + comp_len(&o, XC_SSE) : XS_XMM);
+	TRY(put_x87_head(&o));
+	return put(&o, XS_MXCSR, XS_MXCSR,
+		   XS_XMM - XS_MXCSR + (fx_has_xmm(v) ? comp_len(&o, XC_SSE) : 0));
 }
 
 static int do_fxrstor(struct vcpu *v, const struct insn *i)
@@ -116,13 +150,12 @@ static int do_fxrstor(struct vcpu *v, const struct insn *i)
 	if (!mxcsr_valid(*(u32 *)(buf + XS_MXCSR)))
 		return gp0(v);
 	fp_park(v);
-	copy_bytes(v->s.xsave, buf, XS_MXCSR);
-	copy_bytes(v->s.xsave + XS_ST, buf + XS_ST, XS_XMM - XS_ST);
+	take_x87(v, buf, o.wide);
 	*xs_u32(v, XS_MXCSR) = *(u32 *)(buf + XS_MXCSR);
 	*xs_u64(v, XS_BV) |= XCR0_X87;
 	if (fx_has_xmm(v)) {
 		copy_bytes(v->s.xsave + XS_XMM, buf + XS_XMM, comp_len(&o, XC_SSE));
-		*xs_u64(v, XS_BV) |= XCR0_SSE;
+		xs_update_in_use(v, XC_SSE);
 	}
 	return X_OK;
 }
@@ -130,7 +163,7 @@ static int do_fxrstor(struct vcpu *v, const struct insn *i)
 /* -- XSAVE ------------------------------------------------------------------------- */
 
 /* Checks every form starts with; fills rfbm. @supervisor: XSAVES, XRSTORS. */
-static int xs_start(struct vcpu *v, struct xs_op *o, bool supervisor)
+static int xs_start(struct vcpu *v, const struct insn *i, struct xs_op *o, bool supervisor)
 {
 	u64 req = (u32)v->s.gpr[RAX] | v->s.gpr[RDX] << 32;
 
@@ -140,7 +173,9 @@ static int xs_start(struct vcpu *v, struct xs_op *o, bool supervisor)
 		return raise_ex(v, EX_NM);
 	if (supervisor && v->cpl)
 		return gp0(v);
-	*o = (struct xs_op){ .v = v, .rfbm = req & v->s.xcr0, .is64 = is_long64(v) };
+	*o = (struct xs_op){
+		.v = v, .rfbm = req & v->s.xcr0, .is64 = is_long64(v), .wide = i->w
+	};
 	return X_OK;
 }
 
@@ -155,7 +190,7 @@ static int xs_address(const struct insn *i, struct xs_op *o, unsigned size, enum
 static int put_legacy(const struct xs_op *o, u64 which, bool mxcsr)
 {
 	if (which & XCR0_X87) {
-		TRY(put(o, 0, 0, XS_MXCSR));
+		TRY(put_x87_head(o));
 		TRY(put(o, XS_ST, XS_ST, XS_XMM - XS_ST));
 	}
 	if (mxcsr) {
@@ -191,7 +226,7 @@ static int do_xsave(struct vcpu *v, const struct insn *i, enum xs_kind kind, boo
 	u64 bv, which;
 	bool mxcsr;
 
-	TRY(xs_start(v, &o, supervisor));
+	TRY(xs_start(v, i, &o, supervisor));
 	if (kind == XS_COMPACT)
 		o.comp_bv = o.rfbm | XCOMP_COMPACT;
 	TRY(xs_address(i, &o, area_size(&o, o.rfbm), ACC_W));
@@ -238,18 +273,13 @@ static void take_comp(const struct xs_op *o, const u8 *buf, unsigned n, bool ini
 
 	if (init)
 		xs_init_comp(v, n, len);
-	else if (n == XC_X87) {
-		copy_bytes(v->s.xsave, buf, XS_MXCSR);
-		copy_bytes(v->s.xsave + XS_ST, buf + XS_ST, XS_XMM - XS_ST);
-	} else if (n == XC_SSE)
+	else if (n == XC_X87)
+		take_x87(v, buf, o->wide);
+	else if (n == XC_SSE)
 		copy_bytes(v->s.xsave + XS_XMM, buf + XS_XMM, len);
 	else
 		copy_bytes(v->s.xsave + xs_layout()->comp[n].off, buf + comp_off(o, n), len);
-	/* Outside 64-bit mode the upper registers stay: the component stays in use. */
-	if (!init)
-		*xs_u64(v, XS_BV) |= BIT_ULL(n);
-	else if (o->is64 || n == XC_X87 || n == XC_OPMASK)
-		*xs_u64(v, XS_BV) &= ~BIT_ULL(n);
+	xs_update_in_use(v, n);
 }
 
 static int read_area(const struct xs_op *o, u8 *buf, u64 bv)
@@ -267,14 +297,14 @@ static int do_xrstor(struct vcpu *v, const struct insn *i, bool supervisor)
 	struct xs_op o;
 	u64 bv, *hdr = (u64 *)(buf + XS_BV);
 
-	TRY(xs_start(v, &o, supervisor));
+	TRY(xs_start(v, i, &o, supervisor));
 	TRY(xs_address(i, &o, XS_HDR_END, ACC_R));
 	TRY(lin_read_buf(v, o.la, buf, XS_HDR_END));
 	if (!header_ok(&o, hdr, supervisor))
 		return gp0(v);
 	bv = hdr[0];
 	o.comp_bv = hdr[1];
-	TRY(xs_address(i, &o, area_size(&o, o.rfbm & bv), ACC_R));
+	TRY(xs_address(i, &o, area_size(&o, o.comp_bv ? o.rfbm & bv : o.rfbm), ACC_R));
 	TRY(read_area(&o, buf, bv));
 	if (loads_mxcsr(&o, bv) && !mxcsr_valid(*(u32 *)(buf + XS_MXCSR)))
 		return gp0(v);

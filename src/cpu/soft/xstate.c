@@ -109,10 +109,8 @@ void fp_park(struct vcpu *v)
 				 : "a"((u32)l->mask), "d"((u32)(l->mask >> 32)));
 	else
 		__asm__ volatile("fxsave64 %0" : "+m"(v->s.xsave));
-	if (*xs_u64(v, XS_FIP) != fip || *xs_u64(v, XS_FDP) != fdp || *xs_u16(v, XS_FOP) != fop) {
-		*xs_u64(v, XS_FIP) = *xs_u64(v, XS_FDP) = 0;
-		*xs_u16(v, XS_FOP) = 0;
-	}
+	if (*xs_u64(v, XS_FIP) != fip || *xs_u64(v, XS_FDP) != fdp || *xs_u16(v, XS_FOP) != fop)
+		xs_clear_pointers(v);
 	host_fp_defaults(l);
 }
 
@@ -220,6 +218,25 @@ void xs_set_k(struct vcpu *v, unsigned n, u64 val)
 	*xs_u64(v, XS_BV) |= XCR0_OPMASK;
 }
 
+static bool x87_initial(struct vcpu *v)
+{
+	return *xs_u16(v, XS_FCW) == FCW_DEFAULT && all_zero(v->s.xsave + 2, XS_MXCSR - 2) &&
+	       all_zero(v->s.xsave + XS_ST, XS_XMM - XS_ST);
+}
+
+void xs_update_in_use(struct vcpu *v, unsigned n)
+{
+	const struct xs_comp *c = &xs_layout()->comp[n];
+	bool initial;
+
+	if (n == XC_X87)
+		initial = x87_initial(v);
+	else
+		initial = n == XC_SSE ? all_zero(v->s.xsave + XS_XMM, 256) :
+					all_zero(v->s.xsave + c->off, c->size);
+	*xs_u64(v, XS_BV) = (*xs_u64(v, XS_BV) & ~BIT_ULL(n)) | (u64)!initial << n;
+}
+
 static void init_x87(struct vcpu *v)
 {
 	zero_bytes(v->s.xsave, XS_MXCSR);
@@ -233,6 +250,15 @@ void xs_init_comp(struct vcpu *v, unsigned n, unsigned len)
 		init_x87(v);
 	else
 		zero_bytes(v->s.xsave + (n == XC_SSE ? XS_XMM : xs_layout()->comp[n].off), len);
+}
+
+void xs_set_x87_words(struct vcpu *v, u16 fcw, u16 fsw)
+{
+	fsw &= (u16) ~(FSW_ES | FSW_B);
+	if (fsw & ~fcw & 0x3f)
+		fsw |= FSW_ES | FSW_B;
+	*xs_u16(v, XS_FCW) = (fcw & 0x1f3f) | 0x40;
+	*xs_u16(v, XS_FSW) = fsw;
 }
 
 u64 xs_in_use(struct vcpu *v)

@@ -65,6 +65,19 @@ void xs_set_k(struct vcpu *v, unsigned n, u64 val);
 /* Component @n of the image to its initial state [SDM 1 13.6]. */
 void xs_init_comp(struct vcpu *v, unsigned n, unsigned len);
 
+/* Control and status word into the image as loading them does: reserved bits, FSW.ES and B. */
+void xs_set_x87_words(struct vcpu *v, u16 fcw, u16 fsw);
+
+/* XINUSE of component @n after a change in the image: not all zero; x87: always, unless initial. */
+void xs_update_in_use(struct vcpu *v, unsigned n);
+
+/* FOP, FIP and FDP to zero. */
+static inline void xs_clear_pointers(struct vcpu *v)
+{
+	*xs_u64(v, XS_FIP) = *xs_u64(v, XS_FDP) = 0;
+	*xs_u16(v, XS_FOP) = 0;
+}
+
 /* XGETBV with ECX = 1: components not in their initial state, of those in XCR0. */
 u64 xs_in_use(struct vcpu *v);
 
