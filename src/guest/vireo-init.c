@@ -315,23 +315,34 @@ out:
 	close(s);
 }
 
-/* vireo.share=TAG:DIRECTORY mounts a directory the host shares. */
-static void mount_share(void)
+/* One vireo.share=TAG:DIRECTORY word: mount a directory the host shares. */
+static void mount_share(char *text)
 {
-	char buf[256], *dir;
+	char *dir = strchr(text, ':');
 
-	if (!option("vireo.share", buf, sizeof(buf)))
-		return;
-	dir = strchr(buf, ':');
 	if (!dir || dir[1] != '/') {
 		say("vireo.share", "want TAG:/DIRECTORY");
 		return;
 	}
 	*dir++ = 0;
 	mkdir(dir, 0755);
-	if (mount(buf, dir, "virtiofs", 0, NULL) < 0 &&
-	    mount(buf, dir, "9p", 0, "trans=virtio,version=9p2000.L,msize=262144") < 0)
+	if (mount(text, dir, "virtiofs", 0, NULL) < 0 &&
+	    mount(text, dir, "9p", 0, "trans=virtio,version=9p2000.L,msize=262144") < 0)
 		say(dir, strerror(errno));
+}
+
+static void mount_shares(void)
+{
+	static const char word[] = "vireo.share=";
+	char text[256];
+
+	for (const char *p = cmdline; *p; p += strcspn(p, " "), p += strspn(p, " ")) {
+		if (strncmp(p, word, sizeof(word) - 1))
+			continue;
+		snprintf(text, sizeof(text), "%.*s", (int)(strcspn(p, " ") - (sizeof(word) - 1)),
+			 p + sizeof(word) - 1);
+		mount_share(text);
+	}
 }
 
 static void set_environment(void)
@@ -972,7 +983,7 @@ int main(void)
 	set_host_name();
 	load_drivers(for_command);
 	network();
-	mount_share();
+	mount_shares();
 	if (for_command) {
 		open_ports();
 		run_command();
