@@ -5,7 +5,7 @@
  * Follows the Linux x86 boot protocol [boot.rst] for the header and the LZ4 block
  * format [LZ4 block]. A kernel that unpacks itself in an emulated machine spends a
  * noticeable part of its boot doing so; the quick-start cache keeps the result.
- * Only LZ4, which Debian's cloud kernel uses; others boot as they are.
+ * LZ4 and Zstandard, which Debian's cloud kernels use; others boot as they are.
  */
 #include "boot/boot_int.h"
 
@@ -17,9 +17,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <zstd.h>
 
 #define VMLINUX_MAX (512u << 20) /* bytes, of the unpacked kernel */
 #define LZ4_LEGACY  0x184c2102	 /* magic of the format without frame header */
+#define ZSTD_MAGIC  0xfd2fb528
 
 static u32 get32(const u8 *p)
 {
@@ -105,6 +107,13 @@ static bool lz4_unpack(const u8 *in, size_t in_len, u8 *out, size_t size)
 	return at == size;
 }
 
+static bool unpack(const u8 *in, size_t in_len, u8 *out, size_t size)
+{
+	if (get32(in) == LZ4_LEGACY)
+		return lz4_unpack(in, in_len, out, size);
+	return ZSTD_decompress(out, size, in, in_len) == size;
+}
+
 /* [boot.rst] payload_offset and payload_length, protocol 2.08 and later */
 static bool payload(const u8 *image, size_t size, const u8 **ret, size_t *len)
 {
@@ -133,13 +142,14 @@ int vmlinux_extract(int fd, int out, struct err *e)
 	image = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (image == MAP_FAILED)
 		return err_set(e, errno, "kernel: %m");
-	if (payload(image, (size_t)st.st_size, &packed, &len) && get32(packed) == LZ4_LEGACY)
+	if (payload(image, (size_t)st.st_size, &packed, &len) &&
+	    (get32(packed) == LZ4_LEGACY || get32(packed) == ZSTD_MAGIC))
 		size = get32(packed + len - 4); /* the build appends the unpacked size */
 	if (size && size <= VMLINUX_MAX)
 		elf = malloc(size);
-	if (elf && lz4_unpack(packed, len - 4, elf, size) && !memcmp(elf, "\177ELF", 4))
+	if (elf && unpack(packed, len - 4, elf, size) && !memcmp(elf, "\177ELF", 4))
 		r = fd_write_full(out, elf, size);
 	free(elf);
 	munmap((void *)image, (size_t)st.st_size);
-	return r ? err_set(e, -r, "kernel: not an LZ4 bzImage with an ELF kernel") : 0;
+	return r ? err_set(e, -r, "kernel: not an LZ4 or Zstandard bzImage with an ELF kernel") : 0;
 }
