@@ -38,6 +38,7 @@ struct net_port {
 #define NET_FRAME_MAX (14 + 4 + 65536) /* Ethernet, VLAN tag, largest IP packet */
 
 struct loop;
+struct proc;
 
 /*
  * The TAP interface @name (created if it does not exist and we may), or with @name
@@ -52,6 +53,27 @@ struct net_port *net_open_tap(struct loop *l, const char *name, int fd, struct e
  */
 struct net_port *net_open_user(struct loop *l, int fd, void (*gone)(void *ctx), void *ctx,
 			       struct err *e) MUST_CHECK;
+
+/* -- for the program that starts the monitor: the descriptors for the above -------- */
+
+int net_tap_fd(const char *name, struct err *e) MUST_CHECK; /* or negative errno */
+
+/*
+ * Start vireo-net with @forwards ("[tcp:|udp:][HOSTADDR:]HOSTPORT:GUESTPORT", HOSTADDR
+ * 127.0.0.1 unless given) and wait until it listens. *ret_fd: our end of its socket;
+ * the helper ends when all copies of that are closed.
+ */
+int net_spawn_user(const char *const *forwards, unsigned nr, struct proc *ret_proc, int *ret_fd,
+		   struct err *e) MUST_CHECK;
+
+/* -- between net_open_user() and vireo-net ------------------------------------------
+ *
+ * Every message on the socket is one frame behind its virtio_net_hdr; a message as
+ * short as this one says instead what the guest accepts.
+ */
+struct net_offload_msg {
+	u32 tun_f; /* TUN_F_* */
+};
 
 void net_start(struct net_port *p); /* a NIC is attached: report the link, deliver frames */
 void net_close(struct net_port *p); /* NULL is fine */
