@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+/* cpuid_test.c - what the CPU models offer */
+#include "cpu/cpuid.h"
+
+#include "base/bits.h"
+#include "base/test.h"
+#include "cpu/x86_state.h"
+
+static struct cpuid_out ask(enum cpu_model m, unsigned nr, u32 leaf, u32 sub)
+{
+	struct cpu_config c = { .nr_vcpus = nr, .model = m };
+	struct x86_state s = { .xcr0 = XCR0_X87 };
+	struct cpuid_out o;
+
+	cpu_model_cpuid(&c, &s, nr - 1, leaf, sub, &o);
+	return o;
+}
+
+TEST(v2_has_no_vector_extensions_beyond_sse42)
+{
+	CHECK(!(ask(CPU_MODEL_V2, 1, 1, 0).ecx & (BIT(28) | BIT(26) | BIT(12))));
+	CHECK(!(ask(CPU_MODEL_V2, 1, 7, 0).ebx & (BIT(5) | BIT(16))));
+	CHECK_EQ(cpu_model_xcr0(CPU_MODEL_V2), XCR0_X87 | XCR0_SSE);
+}
+
+TEST(v3_hides_smap_and_avx512)
+{
+	CHECK(!(ask(CPU_MODEL_V3, 1, 7, 0).ebx & (BIT(20) | BIT(16))));
+	CHECK(!(cpu_model_xcr0(CPU_MODEL_V3) & XCR0_AVX512));
+	CHECK(cpu_model_has(CPU_MODEL_MAX, CPUF_SMAP));
+}
+
+TEST(nothing_offered_needs_what_the_host_lacks)
+{
+	u32 a, b, c, d;
+
+	__asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
+	CHECK_EQ(ask(CPU_MODEL_MAX, 1, 7, 0).ebx & (BIT(3) | BIT(5) | BIT(8) | BIT(16) | BIT(29)) &
+			 ~b,
+		 0);
+}
+
+TEST(a_guest_needs_no_speculation_workarounds)
+{
+	if (cpu_model_is_amd()) {
+		u32 x = ask(CPU_MODEL_V3, 1, 0x80000021, 0).eax;
+
+		CHECK_EQ(x & (BIT(2) | BIT(8) | BIT(29)), BIT(2) | BIT(8) | BIT(29));
+	} else {
+		CHECK(ask(CPU_MODEL_V3, 1, 7, 0).edx & BIT(29));
+	}
+}
+
+TEST(topology_names_every_vcpu)
+{
+	struct cpuid_out o = ask(CPU_MODEL_V3, 5, 0xb, 1);
+
+	CHECK_EQ(o.eax, 3); /* 5 APIC ids need 3 bits */
+	CHECK_EQ(o.ebx, 5);
+	CHECK_EQ(o.edx, 4);
+	CHECK_EQ(ask(CPU_MODEL_V3, 5, 0xb, 2).ebx, 0);
+	CHECK_EQ(ask(CPU_MODEL_V3, 5, 1, 0).ebx >> 24, 4);
+}
+
+TEST(osxsave_follows_cr4)
+{
+	struct cpu_config c = { .nr_vcpus = 1, .model = CPU_MODEL_V3 };
+	struct x86_state s = { .cr4 = CR4_OSXSAVE, .xcr0 = XCR0_X87 };
+	struct cpuid_out o;
+
+	CHECK(!(ask(CPU_MODEL_V3, 1, 1, 0).ecx & BIT(27)));
+	cpu_model_cpuid(&c, &s, 0, 1, 0, &o);
+	CHECK(o.ecx & BIT(27));
+}
+
+TEST(the_xsave_size_follows_xcr0)
+{
+	if (!cpu_model_has(CPU_MODEL_V3, CPUF_AVX))
+		return;
+	CHECK_EQ(ask(CPU_MODEL_V3, 1, 0xd, 0).ebx, 576);
+	CHECK_EQ(ask(CPU_MODEL_V3, 1, 0xd, 0).ecx, 832);
+}
+
+TEST(the_hypervisor_leaves_name_kvm)
+{
+	struct cpuid_out o = ask(CPU_MODEL_V3, 1, 0x40000000, 0);
+
+	CHECK(!memcmp(&o.ebx, "KVMKVMKVM\0\0\0", 12));
+	CHECK(ask(CPU_MODEL_V3, 1, 0x40000001, 0).eax & BIT(24));
+	CHECK_EQ(ask(CPU_MODEL_V3, 1, 0x40000010, 0).eax, cpu_tsc_khz());
+}
+
+TEST(unknown_leaves_are_zero)
+{
+	struct cpuid_out o = ask(CPU_MODEL_MAX, 1, 0x1f, 3);
+
+	CHECK(!(o.eax | o.ebx | o.ecx | o.edx));
+}
