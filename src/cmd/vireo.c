@@ -1,0 +1,525 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vireo.c - the command
+ *
+ * "vireo run" opens everything the options name, starts the monitor (vireo-vm) and
+ * the network helper (vireo-net) found beside itself with those descriptors, waits,
+ * and returns the monitor's status. docs/man/vireo.1 is the manual.
+ */
+#include "base/compiler.h"
+#include "boot/boot.h"
+#include "cfg/cfg.h"
+#include "os/os.h"
+#include "vmm/vmm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define VERSION "0.1"
+
+/* What the run holds besides its configuration. */
+struct launch {
+	struct vm_config cfg;
+	struct proc vm;
+	struct proc net[CFG_NETS];
+	unsigned nr_net;
+	bool own_socket; /* the serial socket's path is ours to remove on failure */
+	struct termios tty;
+	bool has_tty;
+};
+
+/* -- files --------------------------------------------------------------------------------- */
+
+static int open_one(const char *opt, const char *path, int flags, i32 *ret, struct err *e)
+{
+	int fd = open(path, flags | O_CLOEXEC, 0666);
+
+	if (fd < 0)
+		return err_set(e, errno, "%s: %.150s: %s", opt, path, strerror(errno));
+	*ret = fd;
+	return 0;
+}
+
+static int open_kernel_file(const char *opt, struct cfg_file *f, struct err *e)
+{
+	struct stat st;
+
+	TRY(open_one(opt, f->path, O_RDONLY, &f->fd, e));
+	if (fstat(f->fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "%s: %.150s: want a regular file", opt, f->path);
+	if (!st.st_size)
+		return err_set(e, EINVAL, "%s: %.150s: empty file", opt, f->path);
+	return 0;
+}
+
+/* As root every file opens for writing: the mode says what its owner meant. */
+static int check_disk_mode(const struct disk_config *d, bool write, struct err *e)
+{
+	struct stat st;
+
+	if (stat(d->path, &st) < 0)
+		return err_set(e, errno, "--disk: %.150s: %s", d->path, strerror(errno));
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return err_set(e, EINVAL, "--disk: %.150s: want a file or a block device", d->path);
+	if (write && (!(st.st_mode & 0222) || (access(d->path, W_OK) < 0 && errno != ENOENT)))
+		return err_set(e, EACCES,
+			       "--disk: %.150s: read-only file: want readonly or snapshot after it",
+			       d->path);
+	if (S_ISREG(st.st_mode) && st.st_size < 512)
+		return err_set(e, EINVAL, "--disk: %.150s: want at least one sector of 512 bytes",
+			       d->path);
+	return 0;
+}
+
+static int open_disk(struct disk_config *d, struct err *e)
+{
+	bool write = !d->read_only && !d->snapshot;
+
+	TRY(check_disk_mode(d, write, e));
+	TRY(open_one("--disk", d->path, write ? O_RDWR : O_RDONLY, &d->fd, e));
+	if (flock(d->fd, (write ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return err_set(e, EBUSY, "--disk: %.150s: in use by another VM", d->path);
+	return 0;
+}
+
+static int open_shares(struct vm_config *c, struct err *e)
+{
+	for (u32 i = 0; i < c->nr_shares; i++)
+		TRY(open_one("--share", c->share[i].path, O_RDONLY | O_DIRECTORY, &c->share[i].fd,
+			     e));
+	return 0;
+}
+
+/* -- serial --------------------------------------------------------------------------------- */
+
+static int listen_at(const char *path, i32 *ret, struct err *e)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return err_set(e, errno, "--serial: %s", strerror(errno));
+	strncpy(a.sun_path, path, sizeof a.sun_path - 1);
+	if (bind(fd, (const struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 4) < 0) {
+		int code = errno;
+
+		close(fd);
+		if (code == EADDRINUSE)
+			return err_set(e, code,
+				       "--serial: %s: in use: want a path that does not "
+				       "exist yet",
+				       path);
+		return err_set(e, code, "--serial: %s: %s", path, strerror(code));
+	}
+	*ret = fd;
+	return 0;
+}
+
+static int open_serial(struct launch *l, struct err *e)
+{
+	struct vm_config *c = &l->cfg;
+
+	if (!*c->serial && c->nr_command && c->verbose) {
+		strcpy(c->serial, "stderr");
+		c->serial_fd = dup(STDERR_FILENO);
+	} else if (!*c->serial) {
+		strcpy(c->serial, c->nr_command ? "none" : "stdio");
+	} else if (!strncmp(c->serial, "file:", 5)) {
+		return open_one("--serial", c->serial + 5, O_WRONLY | O_CREAT | O_TRUNC,
+				&c->serial_fd, e);
+	} else if (!strncmp(c->serial, "unix:", 5)) {
+		TRY(listen_at(c->serial + 5, &c->serial_fd, e));
+		l->own_socket = true;
+	}
+	return 0;
+}
+
+/* -- network --------------------------------------------------------------------------------- */
+
+static int open_tap(struct net_config *n, struct err *e)
+{
+	struct ifreq r = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+
+	TRY(open_one("--net tap", "/dev/net/tun", O_RDWR | O_NONBLOCK, &n->fd, e));
+	strncpy(r.ifr_name, n->tap, IFNAMSIZ - 1);
+	if (ioctl(n->fd, TUNSETIFF, &r) < 0)
+		return err_set(e, errno, "--net: tap=%s: %s", n->tap, strerror(errno));
+	return 0;
+}
+
+static int start_user_net(struct launch *l, struct net_config *n, struct err *e)
+{
+	char prog[PATH_MAX], forward[CFG_FORWARDS][16];
+	const char *argv[4 + 2 * CFG_FORWARDS] = { "vireo-net", "--fd", "3" };
+	struct proc_fd map;
+	struct proc_spec spec = { .path = prog,
+				  .argv = argv,
+				  .fd = &map,
+				  .nr_fd = 1,
+				  .die_with_us = true,
+				  .new_group = true };
+	int pair[2], r, argc = 3;
+
+	for (u32 i = 0; i < n->nr_forwards; i++) {
+		snprintf(forward[i], sizeof forward[i], "%u:%u", n->forward[i].host_port,
+			 n->forward[i].guest_port);
+		argv[argc++] = "--forward";
+		argv[argc++] = forward[i];
+	}
+	if (proc_sibling("vireo-net", prog, sizeof prog))
+		return err_set(e, ENOENT, "vireo-net: not found beside vireo");
+	r = fd_pair(SOCK_SEQPACKET, pair);
+	if (r < 0)
+		return err_set(e, -r, "--net: socket: %s", strerror(-r));
+	map = (struct proc_fd){ .src = pair[1], .dst = 3 };
+	r = proc_spawn(&l->net[l->nr_net], &spec, e);
+	close(pair[1]);
+	n->fd = pair[0];
+	if (r)
+		return r;
+	l->nr_net++;
+	return 0;
+}
+
+static int open_nets(struct launch *l, struct err *e)
+{
+	struct vm_config *c = &l->cfg;
+
+	if (!c->nr_nets)
+		c->net[c->nr_nets++].kind = CFG_NET_USER;
+	for (u32 i = 0; i < c->nr_nets; i++) {
+		if (c->net[i].kind == CFG_NET_TAP)
+			TRY(open_tap(&c->net[i], e));
+		else if (c->net[i].kind == CFG_NET_USER)
+			TRY(start_user_net(l, &c->net[i], e));
+	}
+	return 0;
+}
+
+/* -- what to boot ------------------------------------------------------------------------------ */
+
+static int add_cmdline(struct vm_config *c, struct err *e, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static int add_cmdline(struct vm_config *c, struct err *e, const char *fmt, ...)
+{
+	size_t n = strlen(c->cmdline);
+	va_list ap;
+	int r;
+
+	if (n && n + 1 < sizeof c->cmdline)
+		c->cmdline[n++] = ' ';
+	va_start(ap, fmt);
+	r = vsnprintf(c->cmdline + n, sizeof c->cmdline - n, fmt, ap);
+	va_end(ap);
+	if (r < 0 || (size_t)r >= sizeof c->cmdline - n)
+		return err_set(e, E2BIG, "--cmdline: want at most %zu bytes",
+			       sizeof c->cmdline - 1);
+	return 0;
+}
+
+/* The words of a default come before the user's, which win. */
+static int quickstart_cmdline(struct vm_config *c, struct err *e)
+{
+	char user[CFG_CMDLINE];
+	u16 cols, rows;
+
+	strcpy(user, c->cmdline);
+	c->cmdline[0] = '\0';
+	TRY(add_cmdline(c, e, "console=ttyS0 quiet mitigations=off"));
+	if (c->nr_command)
+		TRY(add_cmdline(c, e, "panic=-1 vireo.run"));
+	if (*c->name)
+		TRY(add_cmdline(c, e, "vireo.host=%s", c->name));
+	if (!c->nr_command && term_size(STDOUT_FILENO, &cols, &rows))
+		TRY(add_cmdline(c, e, "vireo.winsize=%ux%u", rows, cols));
+	if (c->nr_nets && c->net[0].kind != CFG_NET_USER)
+		TRY(add_cmdline(c, e, "vireo.ip=none"));
+	return *user ? add_cmdline(c, e, "%s", user) : 0;
+}
+
+static int boot_quickstart(struct vm_config *c, struct err *e)
+{
+	struct quickstart q;
+
+	TRY(quickstart_get(&q, true, e));
+	if (strlen(q.kernel) >= CFG_PATH || strlen(q.initrd) >= CFG_PATH)
+		return err_set(e, ENAMETOOLONG, "quick-start guest: %.100s: path too long",
+			       q.kernel);
+	strcpy(c->kernel.path, q.kernel);
+	strcpy(c->initrd[0].path, q.initrd);
+	c->nr_initrds = 1;
+	TRY(open_kernel_file("quick-start guest", &c->kernel, e));
+	TRY(open_kernel_file("quick-start guest", &c->initrd[0], e));
+	return quickstart_cmdline(c, e);
+}
+
+static int boot_disk(struct vm_config *c, struct err *e)
+{
+	char root[DISK_ROOT_MAX];
+	int initrd = -1;
+
+	if (disk_find_kernel(c->disk[0].fd, &c->kernel.fd, &initrd, root, e))
+		return err_wrap(e, "--disk: %.100s", c->disk[0].path);
+	strcpy(c->kernel.path, "the disk's kernel");
+	if (initrd >= 0) {
+		c->initrd[0].fd = initrd;
+		strcpy(c->initrd[0].path, "the disk's initrd");
+		c->nr_initrds = 1;
+	}
+	if (!c->has_cmdline)
+		return add_cmdline(c, e, "%s ro console=ttyS0", root);
+	return 0;
+}
+
+static int open_boot(struct vm_config *c, struct err *e)
+{
+	if (*c->kernel.path) {
+		TRY(open_kernel_file("--kernel", &c->kernel, e));
+		for (u32 i = 0; i < c->nr_initrds; i++)
+			TRY(open_kernel_file("--initrd", &c->initrd[i], e));
+		return c->has_cmdline ? 0 : add_cmdline(c, e, "console=ttyS0");
+	}
+	return c->nr_disks ? boot_disk(c, e) : boot_quickstart(c, e);
+}
+
+static int check_host(const struct vm_config *c, struct err *e)
+{
+	u64 host = (u64)sysconf(_SC_PHYS_PAGES) * (u64)sysconf(_SC_PAGESIZE);
+
+	if (c->memory > host)
+		return err_set(e, ENOMEM, "--memory: %llu MiB: the host has only %llu MiB",
+			       (unsigned long long)(c->memory >> 20),
+			       (unsigned long long)(host >> 20));
+	if (c->engine == CFG_ENGINE_KVM)
+		return err_set(e, ENOTSUP, "--engine kvm: not built in yet: want auto or soft");
+	return 0;
+}
+
+static int open_all(struct launch *l, struct err *e)
+{
+	TRY(check_host(&l->cfg, e));
+	for (u32 i = 0; i < l->cfg.nr_disks; i++)
+		TRY(open_disk(&l->cfg.disk[i], e));
+	TRY(open_boot(&l->cfg, e));
+	TRY(open_shares(&l->cfg, e));
+	TRY(open_serial(l, e));
+	return open_nets(l, e);
+}
+
+/* -- the monitor --------------------------------------------------------------------------------
+ */
+
+#define FD_CONFIG 3
+#define FDS_MAX   (2 + CFG_INITRDS + CFG_DISKS + CFG_NETS + CFG_SHARES + 1)
+
+struct fd_list {
+	struct proc_fd map[FDS_MAX];
+	unsigned nr;
+};
+
+/* Give the child @fd; the configuration then says its number there. */
+static void pass(struct fd_list *l, i32 *fd)
+{
+	int dst = FD_CONFIG + 1 + (int)l->nr;
+
+	if (*fd < 0)
+		return;
+	l->map[l->nr++] = (struct proc_fd){ .src = *fd, .dst = dst };
+	*fd = dst;
+}
+
+static void pass_all(struct fd_list *l, struct vm_config *c)
+{
+	pass(l, &c->kernel.fd);
+	for (u32 i = 0; i < c->nr_initrds; i++)
+		pass(l, &c->initrd[i].fd);
+	for (u32 i = 0; i < c->nr_disks; i++)
+		pass(l, &c->disk[i].fd);
+	for (u32 i = 0; i < c->nr_nets; i++)
+		pass(l, &c->net[i].fd);
+	for (u32 i = 0; i < c->nr_shares; i++)
+		pass(l, &c->share[i].fd);
+	pass(l, &c->serial_fd);
+}
+
+static int write_config(const struct vm_config *c, struct err *e)
+{
+	char *text = cfg_to_json(c);
+	int fd, r;
+
+	if (!text)
+		return err_set(e, ENOMEM, "config: out of memory");
+	fd = fd_memfd("config", 0);
+	r = fd < 0 ? fd : fd_write_full(fd, text, strlen(text));
+	free(text);
+	return r < 0 ? err_set(e, -r, "config: %s", strerror(-r)) : fd;
+}
+
+static int start_monitor(struct launch *l, struct err *e)
+{
+	static const char *const argv[] = { "vireo-vm", "--config-fd", "3", NULL };
+	struct fd_list fds = { .nr = 0 };
+	char prog[PATH_MAX];
+	struct proc_spec spec = { .path = prog, .argv = argv, .fd = fds.map, .die_with_us = true };
+	int fd;
+
+	if (proc_sibling("vireo-vm", prog, sizeof prog))
+		return err_set(e, ENOENT, "vireo-vm: not found beside vireo");
+	pass_all(&fds, &l->cfg);
+	fd = write_config(&l->cfg, e);
+	if (fd < 0)
+		return fd;
+	fds.map[fds.nr++] = (struct proc_fd){ .src = fd, .dst = FD_CONFIG };
+	spec.nr_fd = fds.nr;
+	TRY(proc_spawn(&l->vm, &spec, e));
+	for (unsigned i = 0; i < fds.nr; i++)
+		close(fds.map[i].src);
+	return 0;
+}
+
+/* Wait for the monitor, handing on the signals that ask us to stop. */
+static int wait_monitor(struct launch *l, int sigfd)
+{
+	struct pollfd p[] = { { .fd = l->vm.pidfd, .events = POLLIN },
+			      { .fd = sigfd, .events = POLLIN } };
+	struct signalfd_siginfo si;
+
+	while (!(p[0].revents & POLLIN)) {
+		if (poll(p, array_len(p), -1) < 0 && errno != EINTR)
+			break;
+		if ((p[1].revents & POLLIN) && read(sigfd, &si, sizeof si) == sizeof si)
+			proc_kill(&l->vm, (int)si.ssi_signo);
+	}
+	return proc_wait(&l->vm);
+}
+
+static void clean_up(struct launch *l)
+{
+	if (l->own_socket)
+		unlink(l->cfg.serial + 5);
+	for (unsigned i = 0; i < l->nr_net; i++) {
+		proc_kill(&l->net[i], SIGTERM);
+		proc_wait(&l->net[i]);
+	}
+	if (l->has_tty)
+		tcsetattr(STDIN_FILENO, TCSADRAIN, &l->tty);
+}
+
+static int fail(const char *what, const struct err *e, int status)
+{
+	fprintf(stderr, "vireo: %s%s%s\n", what, *what ? ": " : "", e->msg);
+	return status;
+}
+
+static void run_help(void)
+{
+	fputs("usage: vireo run [OPTION]...\n"
+	      "       vireo run [OPTION]... -- COMMAND [ARGUMENT]...\n\n"
+	      "Boots a virtual machine in the foreground: the quick-start guest, a disk's own\n"
+	      "kernel (--disk alone), or a kernel of yours (--kernel). With a command, runs it in\n"
+	      "the quick-start guest and returns its status. Ctrl-] then q leaves.\n\n",
+	      stdout);
+	cfg_print_options();
+}
+
+static int cmd_run(int argc, char **argv)
+{
+	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP };
+	static struct launch l;
+	struct err e = { 0 };
+	int sigfd, status;
+
+	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			run_help();
+			return 0;
+		}
+	}
+	cfg_init(&l.cfg);
+	if (cfg_parse_args(&l.cfg, argc, argv, &e) || cfg_check(&l.cfg, &e))
+		return fail("run", &e, VM_STATUS_USAGE);
+	l.has_tty = tcgetattr(STDIN_FILENO, &l.tty) == 0;
+	status = l.cfg.nr_command ? VM_STATUS_NO_RESULT : VM_STATUS_ERROR;
+	if (open_all(&l, &e)) {
+		clean_up(&l);
+		return fail("", &e, status);
+	}
+	sigfd = fd_signalfd(sigs, array_len(sigs));
+	if (start_monitor(&l, &e)) {
+		clean_up(&l);
+		return fail("", &e, status);
+	}
+	status = wait_monitor(&l, sigfd);
+	clean_up(&l);
+	return status;
+}
+
+/* -- the other subcommands ------------------------------------------------------------------------
+ */
+
+static int cmd_image(int argc, char **argv)
+{
+	struct err e = { 0 };
+
+	if (argc < 1 || strcmp(argv[0], "build") != 0) {
+		fputs("vireo: image: want \"build\", as in: vireo image build debian:12 -o F\n",
+		      stderr);
+		return VM_STATUS_USAGE;
+	}
+	boot_exec("image-build", argv + 1, &e);
+	return fail("image build", &e, VM_STATUS_ERROR);
+}
+
+static int cmd_help(int argc UNUSED, char **argv UNUSED)
+{
+	fputs("usage: vireo COMMAND\n\n"
+	      "  run           boot a virtual machine (vireo run --help)\n"
+	      "  image build   make a bootable Debian disk (vireo image build --help)\n"
+	      "  help          this text\n\n"
+	      "  --version     print the version\n\n"
+	      "The manual is vireo(1).\n",
+	      stdout);
+	return 0;
+}
+
+static int cmd_version(int argc UNUSED, char **argv UNUSED)
+{
+	puts("vireo " VERSION);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*fn)(int argc, char **argv);
+} commands[] = {
+	{ "run", cmd_run },     { "image", cmd_image }, { "help", cmd_help },
+	{ "--help", cmd_help }, { "-h", cmd_help },     { "--version", cmd_version },
+};
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		fputs("vireo: want a command: see vireo --help\n", stderr);
+		return VM_STATUS_USAGE;
+	}
+	for (size_t i = 0; i < array_len(commands); i++)
+		if (!strcmp(commands[i].name, argv[1]))
+			return commands[i].fn(argc - 2, argv + 2);
+	fprintf(stderr, "vireo: \"%.80s\": unknown command: see vireo --help\n", argv[1]);
+	return VM_STATUS_USAGE;
+}
