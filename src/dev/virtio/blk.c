@@ -290,12 +290,13 @@ static void blk_config_write(struct virtio *v, unsigned off, unsigned size, u32 
 
 static void init_config(struct virtio_blk *b, const struct blk_info *info)
 {
+	u32 unit = info->block_size > SECTOR ? info->block_size : SECTOR;
 	struct blk_config c = {
 		.capacity = le64_of(info->size / SECTOR),
 		.seg_max = le32_of(SEG_MAX),
-		.blk_size = le32_of(SECTOR),
-		.physical_block_exp = 3, /* 4096 bytes: what host file systems like */
-		.min_io_size = le16_of(8),
+		.blk_size = le32_of(unit),
+		.physical_block_exp = unit == SECTOR ? 3 : 0, /* 4096: what hosts like */
+		.min_io_size = le16_of(unit == SECTOR ? 8 : 1),
 		.writeback = 1,
 		.max_discard_sectors = le32_of(DISCARD_MAX),
 		.max_discard_seg = le32_of(DISCARD_SEG),

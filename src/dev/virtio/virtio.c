@@ -9,7 +9,8 @@
 #include <string.h>
 
 /* Chains per notification, in queue sizes: a guest that keeps adding must not hold the lock. */
-#define BUDGET 4
+#define BUDGET   4
+#define AGAIN_NS 20000 /* what others get in between */
 
 static void again_fn(struct timer *t, u64 now_ns UNUSED)
 {
@@ -31,7 +32,7 @@ bool virtio_spend(struct virtio *v, unsigned n)
 		return true;
 	}
 	v->again |= BIT(n);
-	clock_arm(clock, &v->again_timer, clock_now_ns(clock));
+	clock_arm(clock, &v->again_timer, clock_now_ns(clock) + AGAIN_NS);
 	return false;
 }
 

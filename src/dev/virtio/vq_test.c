@@ -2,6 +2,7 @@
 /* vq_test.c - rings: every malformed form, wrap, indirect tables, event indexes */
 #include "dev/virtio/drv_test.h"
 
+#include "base/clock_fake.h"
 #include "base/test.h"
 #include "dev/virtio/vq.h"
 
@@ -387,4 +388,48 @@ TEST(random_ring_contents_never_break_the_device)
 		}
 		drv_close(&t);
 	}
+}
+
+/* -- a driver that never stops adding ------------------------------------------------- */
+
+static struct drv *busy;
+
+static void refill_notify(struct virtio *v UNUSED, struct virtq *q)
+{
+	struct vchain c;
+
+	while (vq_pop(q, &c)) {
+		vq_push(q, c.tok, 0);
+		if (popped++ < 100000)
+			drv_add(busy, 0, pair, 1, 0);
+	}
+	vq_flush(q);
+}
+
+static const struct virtio_class refill_class = {
+	.dev = { .name = "refill", .size = sizeof(struct echo), .state = echo_state,
+		 .init = echo_init },
+	.id = 63, .pci_class = 0xff0000, .notify = refill_notify,
+};
+
+TEST(a_driver_that_keeps_adding_gets_a_budget_and_then_a_timer)
+{
+	struct clock_fake clock;
+	struct drv t;
+
+	clock_fake_init(&clock);
+	busy = &t;
+	popped = 0;
+	CHECK(drv_open(&t, &refill_class, NULL, 0, DRV_QSIZE));
+	t.v->dev.env.clock = &clock.clock;
+	drv_add(&t, 0, pair, 1, 0);
+	drv_kick(&t, 0);
+	CHECK_EQ(popped, 4 * DRV_QSIZE);
+	clock_fake_advance(&clock, 20000);
+	CHECK_EQ(popped, 8 * DRV_QSIZE);
+	drv_write(&t, 20, 1, 0); /* a reset stops it */
+	popped = 0;
+	clock_fake_advance(&clock, 1000000);
+	CHECK_EQ(popped, 0);
+	drv_close(&t);
 }
