@@ -32,7 +32,7 @@ int boot_exec(const char *name, char *const *args, struct err *e);
  * docs/quickstart.md. Add console and agent words (docs/guest-agent.md) after them.
  */
 #define QUICKSTART_CMDLINE                                                                         \
-	"quiet mitigations=off cryptomgr.notests tsc=reliable no_timer_check nokaslr "              \
+	"quiet mitigations=off cryptomgr.notests tsc=reliable no_timer_check nokaslr nowatchdog "   \
 	"8250.nr_uarts=1 i8042.noaux i8042.nokbd random.trust_cpu=on "                              \
 	"initcall_blacklist=crypto_kdf108_init,load_system_certificate_list,init_kprobe_trace"
 

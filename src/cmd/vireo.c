@@ -235,12 +235,16 @@ static int add_cmdline(struct vm_config *c, struct err *e, const char *fmt, ...)
 /* The words of a default come before the user's, which win. */
 static int quickstart_cmdline(struct vm_config *c, struct err *e)
 {
+	static const char term_chars[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
+	const char *term = getenv("TERM");
 	char user[CFG_CMDLINE];
 	u16 cols, rows;
 
 	strcpy(user, c->cmdline);
 	c->cmdline[0] = '\0';
-	TRY(add_cmdline(c, e, "console=ttyS0 quiet mitigations=off"));
+	TRY(add_cmdline(c, e, "console=ttyS0 " QUICKSTART_CMDLINE));
+	if (!c->nr_command && term && *term && !term[strspn(term, term_chars)])
+		TRY(add_cmdline(c, e, "TERM=%s", term));
 	if (c->nr_command)
 		TRY(add_cmdline(c, e, "panic=-1 vireo.run"));
 	if (*c->name)
