@@ -18,7 +18,7 @@ O := $B/obj
 rel_CFLAGS  := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 dbg_CFLAGS  := -Og
 asan_CFLAGS := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
-tsan_CFLAGS := -O1 -fsanitize=thread
+tsan_CFLAGS := -O1 -fsanitize=thread -Wno-tsan
 cov_CFLAGS  := -O0 --coverage
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wundef -Wwrite-strings -Wpointer-arith \

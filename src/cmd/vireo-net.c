@@ -5,8 +5,9 @@
  * The guest's Ethernet frames come and go on a socket (net/net.h), each behind a
  * virtio_net_hdr. What the guest leaves to hardware is done here: checksums are
  * filled in, and segments of up to 64 KiB are passed whole, as libslirp is no wire.
- * In the other direction libslirp is made to send large segments by raising the
- * MSS in the guest's SYN, if the guest said that it accepts them.
+ * In the other direction libslirp sends large segments too (it goes by its MTU, and
+ * by the MSS in the guest's SYN, which is raised); for a guest that did not say that
+ * it accepts them they are cut up here.
  *
  * The guest: 10.0.2.15 by DHCP. 10.0.2.2 is the gateway and reaches the host's
  * loopback, 10.0.2.3 answers DNS with the host's resolver.
@@ -45,7 +46,7 @@
 #define WIRE_MTU    1500u
 #define WIRE_MSS    1460u
 #define BIG_MTU	    65521u /* the largest libslirp knows */
-#define BIG_MSS	    32768u /* two segments to a 64 KiB window keep both sides busy */
+#define BIG_MSS	    32768u /* libslirp's largest; two to a window keep both sides busy */
 
 struct forward {
 	bool udp;
@@ -256,6 +257,58 @@ static void to_guest(struct net *n, const u8 *f, size_t len)
 		enqueue(n, &h, f, len);
 }
 
+/* Set both checksums of a TCP frame without IP options beyond @ihl. */
+static void set_tcp_csum(u8 *f, size_t ihl, size_t tcp_len)
+{
+	u8 *ip = f + 14, *t = ip + ihl, pseudo[12] = { 0 };
+	u32 s;
+	u16 c;
+
+	memset(ip + 10, 0, 2);
+	c = (u16)~sum_of(ip, ihl);
+	memcpy(ip + 10, &c, 2);
+	memcpy(pseudo, ip + 12, 8);
+	pseudo[9] = IPPROTO_TCP;
+	put16(pseudo + 10, (u16)tcp_len);
+	memset(t + 16, 0, 2);
+	s = (u32)sum_of(pseudo, sizeof pseudo) + sum_of(t, tcp_len);
+	c = (u16)~((s >> 16) + (s & 0xffff));
+	memcpy(t + 16, &c, 2);
+}
+
+/*
+ * A large TCP segment for a guest that takes none: cut it up. libslirp does not see
+ * the MSS of a guest that connects out, only its own MTU.
+ */
+static void segment(struct net *n, const u8 *f, const u8 *t, size_t tcp_len)
+{
+	size_t thl = (size_t)(t[12] >> 4) * 4, head = (size_t)(t - f) + thl, data;
+	u32 seq = (u32)get16(t + 4) << 16 | get16(t + 6);
+	u16 id = get16(f + 18);
+	u8 out[14 + WIRE_MTU];
+
+	if (thl < 20 || thl > tcp_len)
+		return;
+	data = tcp_len - thl;
+	for (size_t at = 0; at < data;) {
+		size_t k = sizeof out - head;
+		u8 *o = out + (t - f);
+
+		k = data - at < k ? data - at : k;
+		memcpy(out, f, head);
+		memcpy(out + head, f + head + at, k);
+		put16(out + 16, (u16)(head - 14 + k));
+		put16(out + 18, id++);
+		put16(o + 4, (u16)((seq + at) >> 16));
+		put16(o + 6, (u16)(seq + at));
+		if (at + k < data)
+			o[13] &= (u8)~9; /* FIN and PSH belong to the last */
+		set_tcp_csum(out, (size_t)(t - f) - 14, thl + k);
+		to_guest(n, out, head + k);
+		at += k;
+	}
+}
+
 /* Send an IPv4 packet larger than the guest's MTU in pieces [RFC 791 3.2]. */
 static void fragment(struct net *n, const u8 *f, size_t len)
 {
@@ -284,15 +337,19 @@ static void fragment(struct net *n, const u8 *f, size_t len)
 static ssize_t cb_send_packet(const void *buf, size_t len, void *opaque)
 {
 	struct net *n = opaque;
-	const u8 *f = buf;
+	const u8 *f = buf, *t;
 	size_t tcp_len;
 
 	if (len > NET_FRAME_MAX)
 		return (ssize_t)len;
-	if (len > 14 + WIRE_MTU && get16(f + 12) == 0x0800 && !find_tcp((u8 *)f, len, &tcp_len))
-		fragment(n, f, len);
-	else
+	if (len <= 14 + WIRE_MTU || get16(f + 12) != 0x0800)
 		to_guest(n, f, len);
+	else if (!(t = find_tcp((u8 *)f, len, &tcp_len)))
+		fragment(n, f, len);
+	else if (n->tun_f & TUN_F_TSO4)
+		to_guest(n, f, len);
+	else
+		segment(n, f, t, tcp_len);
 	return (ssize_t)len;
 }
 
