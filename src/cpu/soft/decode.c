@@ -202,6 +202,7 @@ static void init_once(void)
 	__cpuid(0, a, b, c, d);
 	amd_branches = b == 0x68747541; /* "Auth" of AuthenticAMD */
 	decode_vec_init();
+	decode_evex_init();
 	__atomic_store_n(&ready, true, __ATOMIC_RELEASE);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* decode_int.h - shared by decode.c and decode_vec.c only */
+/* decode_int.h - shared by decode.c, decode_vec.c and decode_evex.c only */
 #ifndef CPU_SOFT_DECODE_INT_H
 #define CPU_SOFT_DECODE_INT_H
 
@@ -19,6 +19,12 @@ bool decode_vex_gpr(struct insn *i); /* BMI rows; false: not one of them */
 void decode_0f38_legacy(struct insn *i, struct dcur *c);
 
 void decode_vec_init(void);
+void decode_evex_init(void);
+u8 decode_byte(struct dcur *c);
+/* The rest of an instruction after 62h. */
+void decode_evex(struct insn *i, struct dcur *c);
+/* VEX-encoded opmask instructions, after ModRM; false: not one of them. */
+bool decode_opmask(struct insn *i, struct dcur *c);
 void decode_x87(struct insn *i);
 /* VEX (C4, C5) and EVEX (62): true if @op started one and the instruction was decoded. */
 bool decode_vex_prefix(struct insn *i, struct dcur *c, u8 op);

@@ -419,7 +419,7 @@ void decode_vec(struct insn *i, struct dcur *c)
 
 /* -- VEX and EVEX prefixes [SDM 2A 2.3, 2.7] --------------------------------------- */
 
-static u8 next_byte(struct dcur *c)
+u8 decode_byte(struct dcur *c)
 {
 	if (c->at >= c->len) {
 		c->at = c->len + 1;
@@ -435,7 +435,7 @@ static void finish_vex(struct insn *i, struct dcur *c)
 	i->opsize = i->w && i->mode == 8 ? 8 : 4;
 	i->adsize = i->mode == 8 ? (i->adsz ? 4 : 8) : (i->mode == 4) != i->adsz ? 4 : 2;
 	i->off_op = (u8)c->at;
-	i->op = next_byte(c);
+	i->op = decode_byte(c);
 	if (i->map == MAP_0F && i->op == 0x77) {
 		i->cls = CLS_VEC;
 		i->attr = IA_VERBATIM | IA_AVX;
@@ -452,6 +452,8 @@ static void finish_vex(struct insn *i, struct dcur *c)
 			i->rm_acc = ((i->modrm >> 3) & 7) == 2 ? OP_R : OP_W;
 		} else if (i->map < MAP_0F || i->map > MAP_0F3A) {
 			set_ud(i);
+		} else if (decode_opmask(i, c)) {
+			/* done */
 		} else if (decode_vex_gpr(i)) {
 			if (i->map == MAP_0F3A)
 				decode_imm(i, c, 1);
@@ -467,7 +469,7 @@ static void finish_vex(struct insn *i, struct dcur *c)
 
 static void take_vex(struct insn *i, struct dcur *c, u8 op)
 {
-	u8 b = next_byte(c), b2 = b;
+	u8 b = decode_byte(c), b2 = b;
 
 	i->enc = ENC_VEX;
 	i->r = !(b & 0x80);
@@ -476,7 +478,7 @@ static void take_vex(struct insn *i, struct dcur *c, u8 op)
 		i->x = !(b & 0x40);
 		i->rexb = !(b & 0x20);
 		i->map = b & 31;
-		b2 = next_byte(c);
+		b2 = decode_byte(c);
 		i->w = b2 & 0x80;
 	} else {
 		i->w = false;
@@ -491,37 +493,12 @@ static void take_vex(struct insn *i, struct dcur *c, u8 op)
 	finish_vex(i, c);
 }
 
-/* EVEX is parsed for its length and fields; its instructions are not offered yet. */
-static void take_evex(struct insn *i, struct dcur *c)
-{
-	u8 p0 = next_byte(c), p1 = next_byte(c), p2 = next_byte(c);
-
-	i->enc = ENC_EVEX;
-	i->r = !(p0 & 0x80), i->x = !(p0 & 0x40), i->rexb = !(p0 & 0x20), i->r2 = !(p0 & 0x10);
-	i->map = p0 & 7;
-	i->w = p1 & 0x80;
-	i->vvvv = (u8)(((~p1 >> 3) & 15) | (p2 & 8 ? 0 : 16));
-	i->pp = p1 & 3;
-	i->z = p2 & 0x80, i->b = p2 & 0x10;
-	i->vl = (p2 >> 5) & 3;
-	i->aaa = p2 & 7;
-	i->adsize = i->mode == 8 ? (i->adsz ? 4 : 8) : (i->mode == 4) != i->adsz ? 4 : 2;
-	i->off_op = (u8)c->at;
-	i->op = next_byte(c);
-	decode_modrm(i, c);
-	if (i->map == MAP_0F3A || (i->map == MAP_0F && ((i->op >= 0x70 && i->op <= 0x73) ||
-							 i->op == 0xc2 || (i->op >= 0xc4 && i->op <= 0xc6))))
-		decode_imm(i, c, 1);
-	i->attr = IA_AVX512;
-	set_ud(i);
-}
-
 bool decode_vex_prefix(struct insn *i, struct dcur *c, u8 op)
 {
 	bool reg_form = i->mode == 8 || (c->at < c->len && (c->p[c->at] & 0xc0) == 0xc0);
 
 	if (op == 0x62 && reg_form) {
-		take_evex(i, c);
+		decode_evex(i, c);
 		return true;
 	}
 	if ((op == 0xc4 || op == 0xc5) && reg_form) {

@@ -101,6 +101,27 @@ bool operand_misaligned(const struct vcpu *v, const struct insn *i, unsigned ali
 	return (insn_ea(v, i, v->next_rip) + base) & (align - 1);
 }
 
+/* The host raises #GP, or #UD if the instruction is not valid at all. */
+static int run_misaligned(struct vcpu *v, const struct insn *i)
+{
+	return vec_run(v, i, stub_edge(v->vec) + STUB_PAGE + 1);
+}
+
+/* v->exc holds the operand's fault. #UD comes first: for EVEX, only the host knows all its rules. */
+static int mem_fault(struct vcpu *v, const struct insn *i)
+{
+	struct x86_exc fault = v->exc;
+	struct stub_trap t;
+
+	if (!(i->attr & IA_AVX512))
+		return X_FAULT;
+	stub_run(v, i, stub_edge(v->vec) + STUB_PAGE, &t);
+	if (t.vector == EX_UD)
+		return raise_ex(v, EX_UD);
+	v->exc = fault;
+	return X_FAULT;
+}
+
 int vec_run_mem(struct vcpu *v, const struct insn *i)
 {
 	enum access acc = i->rm_acc & OP_W ? ACC_W : ACC_R;
@@ -108,9 +129,9 @@ int vec_run_mem(struct vcpu *v, const struct insn *i)
 	u64 la;
 
 	if (i->mem_align && operand_misaligned(v, i, i->mem_size))
-		return gp0(v);
-	TRY(insn_linear(v, i, i->mem_size, acc, &la));
-	TRY(lin_ptr(v, la, i->mem_size, acc, &p));
+		return run_misaligned(v, i);
+	if (insn_linear(v, i, i->mem_size, acc, &la) || lin_ptr(v, la, i->mem_size, acc, &p))
+		return mem_fault(v, i);
 	return p ? vec_run(v, i, p) : run_bounced(v, i, la);
 }
 
@@ -235,7 +256,7 @@ static int run_masked(struct vcpu *v, const struct insn *i, struct masked *m, in
 	m->bad_address = r != X_OK;
 	m->exc = v->exc;
 	if (i->is_mem && i->mem_align && operand_misaligned(v, i, i->mem_size))
-		return gp0(v);
+		return run_misaligned(v, i);
 	if (!m->bad_address && lin_ptr(v, m->la, m->size, m->acc, &p) == X_OK && p)
 		return vec_run(v, i, p);
 	probe(v, m);

@@ -69,8 +69,11 @@ static int do_elem(struct vsib *g, unsigned n, bool scatter)
 /* Registers that may not coincide [SDM 2C: #UD]. */
 static bool operands_ok(const struct insn *i, bool scatter)
 {
+	const u8 *evex = i->bytes + i->nr_prefix; /* 62 P0 P1 P2 */
+
 	if (i->enc == ENC_EVEX)
-		return i->aaa && (scatter || i->reg != i->index);
+		return i->aaa && !i->z && !i->b && !(i->vvvv & 15) && !(evex[1] & 8) &&
+		       evex[2] & 4 && (scatter || i->reg != i->index);
 	return i->reg != i->index && i->reg != i->vvvv && i->index != i->vvvv;
 }
 
@@ -87,10 +90,10 @@ static void load_operands(struct vsib *g)
 		xs_get_vec(v, g->i->vvvv, g->mask);
 }
 
-/* What lies above the elements is zeroed when all are @done. */
-static void store_operands(struct vsib *g, bool scatter, bool done)
+/* @zero_upper: what lies above the elements. */
+static void store_operands(struct vsib *g, bool scatter, bool zero_upper)
 {
-	unsigned used = done ? g->nr * g->data_size : sizeof(g->data);
+	unsigned used = zero_upper ? g->nr * g->data_size : sizeof(g->data);
 
 	fp_park(g->v);
 	if (!scatter) {
@@ -110,21 +113,26 @@ int exec_vsib(struct vcpu *v, const struct insn *i)
 	bool scatter = i->op >= 0xa0;
 	struct vsib g = { .v = v, .i = i, .data_size = i->w ? 8 : 4, .index_size = i->op & 1 ? 8 : 4 };
 	unsigned widest = g.data_size > g.index_size ? g.data_size : g.index_size;
-	unsigned n = 0;
+	bool written = false;
 	int r = X_OK;
 
 	if (!operands_ok(i, scatter))
 		return raise_ex(v, EX_UD);
 	g.nr = (16u << i->vl) / widest;
 	load_operands(&g);
-	for (; n < g.nr && r == X_OK; n++) {
-		if (mask_get(&g, n))
+	for (unsigned n = 0; n < g.nr && r == X_OK; n++) {
+		bool active = mask_get(&g, n);
+
+		if (active)
 			r = do_elem(&g, n, scatter);
-		if (r == X_OK)
+		if (r == X_OK) {
 			mask_clear(&g, n);
+			written |= active;
+		}
 	}
 	if (r == X_OK && i->enc == ENC_EVEX)
 		g.kmask = 0;
-	store_operands(&g, scatter, r == X_OK);
+	/* As AMD: VEX zeroes the upper part at the end, EVEX with the first element. */
+	store_operands(&g, scatter, r == X_OK || (written && i->enc == ENC_EVEX));
 	return r;
 }
