@@ -176,12 +176,9 @@ static void disarm(struct clock *c, struct timer *t)
 /* At most as many callbacks as there are timers now: one re-armed in the past waits. */
 static void run_timers(struct loop *l)
 {
-	u64 now;
+	u64 now = os_now_ns();
 
-	if (!l->nr_timers)
-		return;
-	now = os_now_ns();
-	if (l->armed_ns <= now)
+	if (l->armed_ns <= now) /* also with no timer left: the next one must be programmed */
 		l->armed_ns = NEVER;
 	for (u32 n = l->nr_timers; n && l->nr_timers && l->heap[0]->when_ns <= now; n--) {
 		struct timer *t = l->heap[0];

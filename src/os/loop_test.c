@@ -165,6 +165,32 @@ TEST(arming_from_another_thread_wakes_a_sleeping_loop)
 	loop_free(the_loop);
 }
 
+/* The timerfd expires with nothing armed; what is armed later must program it again. */
+TEST(a_timer_armed_after_the_last_was_cancelled_still_fires)
+{
+	struct timer gone = { .fn = stop_at }, later = { .fn = stop_at };
+	struct thread th;
+	u64 start;
+
+	the_loop = loop_new(&err);
+	the_clock = loop_clock(the_loop);
+	loop_set_lock(the_loop, lock, unlock, NULL);
+	clock_arm(the_clock, &gone, os_now_ns() + 20u * MS);
+	CHECK(!thread_start(&th, "test-loop", run, the_loop, &err));
+	usleep(5000);
+	lock(NULL);
+	clock_disarm(the_clock, &gone);
+	unlock(NULL);
+	usleep(30000);
+	start = os_now_ns();
+	lock(NULL);
+	clock_arm(the_clock, &later, start + MS);
+	unlock(NULL);
+	thread_join(&th);
+	CHECK(fired_at >= start && fired_at < start + 500u * MS);
+	loop_free(the_loop);
+}
+
 static unsigned ran;
 
 static void count(struct task *t)
