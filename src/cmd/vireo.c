@@ -9,6 +9,7 @@
 #include "base/compiler.h"
 #include "boot/boot.h"
 #include "cfg/cfg.h"
+#include "net/net.h"
 #include "os/os.h"
 #include "vmm/vmm.h"
 
@@ -165,34 +166,15 @@ static int open_tap(struct net_config *n, struct err *e)
 
 static int start_user_net(struct launch *l, struct net_config *n, struct err *e)
 {
-	char prog[PATH_MAX], forward[CFG_FORWARDS][16];
-	const char *argv[4 + 2 * CFG_FORWARDS] = { "vireo-net", "--fd", "3" };
-	struct proc_fd map;
-	struct proc_spec spec = { .path = prog,
-				  .argv = argv,
-				  .fd = &map,
-				  .nr_fd = 1,
-				  .die_with_us = true,
-				  .new_group = true };
-	int pair[2], r, argc = 3;
+	char text[CFG_FORWARDS][16];
+	const char *forward[CFG_FORWARDS];
 
 	for (u32 i = 0; i < n->nr_forwards; i++) {
-		snprintf(forward[i], sizeof forward[i], "%u:%u", n->forward[i].host_port,
+		snprintf(text[i], sizeof text[i], "%u:%u", n->forward[i].host_port,
 			 n->forward[i].guest_port);
-		argv[argc++] = "--forward";
-		argv[argc++] = forward[i];
+		forward[i] = text[i];
 	}
-	if (proc_sibling("vireo-net", prog, sizeof prog))
-		return err_set(e, ENOENT, "vireo-net: not found beside vireo");
-	r = fd_pair(SOCK_SEQPACKET, pair);
-	if (r < 0)
-		return err_set(e, -r, "--net: socket: %s", strerror(-r));
-	map = (struct proc_fd){ .src = pair[1], .dst = 3 };
-	r = proc_spawn(&l->net[l->nr_net], &spec, e);
-	close(pair[1]);
-	n->fd = pair[0];
-	if (r)
-		return r;
+	TRY(net_spawn_user(forward, n->nr_forwards, &l->net[l->nr_net], &n->fd, e));
 	l->nr_net++;
 	return 0;
 }
