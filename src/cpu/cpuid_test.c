@@ -96,3 +96,20 @@ TEST(unknown_leaves_are_zero)
 
 	CHECK(!(o.eax | o.ebx | o.ecx | o.edx));
 }
+
+TEST(init_keeps_the_tsc_and_memory_types)
+{
+	struct x86_state s;
+
+	x86_state_reset(&s, true);
+	s.tsc_offset = 77;
+	s.mtrr_deftype = 0xc06;
+	s.cr0 = CR0_PE | CR0_PG;
+	s.efer = EFER_LME;
+	x86_state_init(&s, false);
+	CHECK_EQ(s.tsc_offset, 77);
+	CHECK_EQ(s.mtrr_deftype, 0xc06);
+	CHECK_EQ(s.cr0, CR0_ET);
+	CHECK_EQ(s.efer, 0);
+	CHECK_EQ(s.activity, ACT_WAIT_SIPI);
+}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* x86_state.c - power-on state of a vCPU [SDM 3A table 9-1] */
+/* x86_state.c - power-on and INIT state of a vCPU [SDM 3A table 9-1] */
 #include "cpu/x86_state.h"
+
+#include <string.h>
 
 #define ATTR_CODE (SA_P | SA_S | SA_CODE | SA_RW | SA_ACCESSED)
 #define ATTR_DATA (SA_P | SA_S | SA_RW | SA_ACCESSED)
@@ -38,4 +40,20 @@ void x86_state_reset(struct x86_state *s, bool bsp)
 	s->xsave[24] = 0x80;
 	s->xsave[25] = 0x1f;
 	s->xsave[512] = XCR0_X87 | XCR0_SSE;
+}
+
+/* The MSRs, which INIT leaves alone: star to kvm_wall_clock. */
+#define KEPT_FIRST offsetof(struct x86_state, star)
+#define KEPT_END   offsetof(struct x86_state, pdpte)
+
+void x86_state_init(struct x86_state *s, bool bsp)
+{
+	struct x86_state old = *s;
+
+	x86_state_reset(s, bsp);
+	memcpy((u8 *)s + KEPT_FIRST, (u8 *)&old + KEPT_FIRST, KEPT_END - KEPT_FIRST);
+	memcpy(s->xsave, old.xsave, sizeof(s->xsave));
+	s->xcr0 = old.xcr0;
+	s->cr0 |= old.cr0 & (CR0_CD | CR0_NW);
+	s->cr0 &= old.cr0 | ~(u64)(CR0_CD | CR0_NW);
 }

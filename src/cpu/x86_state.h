@@ -57,4 +57,7 @@ struct x86_state {
 /* Power-on values [SDM 3A table 9-1]; @bsp: runs at once, others wait for SIPI. */
 void x86_state_reset(struct x86_state *s, bool bsp);
 
+/* INIT: as reset, but the TSC, memory types, FP registers and most MSRs stay [SDM 3A 9.1]. */
+void x86_state_init(struct x86_state *s, bool bsp);
+
 #endif
