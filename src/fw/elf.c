@@ -156,7 +156,7 @@ int fw_elf_load(struct mem *m, const struct fw_file *f, const struct fw_elf *elf
 			continue;
 		if (seg.filesz > seg.memsz)
 			return malformed(f, "segment larger in the file than in memory", e);
-		if (seg.paddr < FW_HIGH_START || seg.paddr > ~0ull - seg.memsz)
+		if (seg.paddr < FW_LOAD_MIN || seg.paddr > ~0ull - seg.memsz)
 			return malformed(f, "segment outside 1 MiB and up", e);
 		TRY(fw_copy(m, seg.paddr, f, seg.off, seg.filesz, e));
 		TRY(fw_zero(m, seg.paddr + seg.filesz, seg.memsz - seg.filesz, f, e));

@@ -43,7 +43,8 @@ struct x86_state;
 #define FW_ACPI_SIZE   0x10000ull
 #define FW_RSDP        0xf0000ull
 #define FW_SMBIOS      0xf0100ull
-#define FW_HIGH_START  0x100000ull  /* kernels are loaded from here up */
+#define FW_HIGH_START  0x100000ull /* kernels are loaded from here up, */
+#define FW_LOAD_MIN    0xff000ull  /* but linkers put ELF headers in the page before it */
 #define FW_MEM_MIN     (8ull << 20) /* bytes of guest RAM the layout needs */
 
 /* A file as the loaders see it. */
