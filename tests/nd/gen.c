@@ -45,6 +45,8 @@ u64 rnd(void)
 	return r;
 }
 
+static unsigned mode; /* of the stream being made: 4 or 8 */
+
 /* -- values -- */
 
 static u64 data_address(void)
@@ -60,7 +62,7 @@ static u64 data_address(void)
 	return ND_ARENA + pg * ND_PAGE + off;
 }
 
-static u64 gpr_value(void)
+static u64 any_value(void)
 {
 	u64 r = rnd();
 
@@ -77,6 +79,13 @@ static u64 gpr_value(void)
 	case 9: return 0x8000000000000000 >> 8 * (r & 7);
 	default: return r;
 	}
+}
+
+static u64 gpr_value(void)
+{
+	u64 r = any_value();
+
+	return mode == 4 && rnd_pct(50) ? (u32)(r >> 32) : mode == 4 ? (u32)r : r;
 }
 
 static u32 f32_value(void)
@@ -213,10 +222,10 @@ static unsigned put_prefixes(u8 *b, bool mandatory)
 	if (rnd_pct(4))
 		b[n++] = 0x67;
 	if (rnd_pct(4))
-		b[n++] = seg[rnd_below(nd_has_fsgsbase() ? 6 : 4)];
+		b[n++] = seg[rnd_below(mode == 8 && nd_has_fsgsbase() ? 6 : 4)];
 	if (!mandatory && rnd_pct(5))
 		b[n++] = 0xf0;
-	if (rnd_pct(55))
+	if (mode == 8 && rnd_pct(55))
 		b[n++] = 0x40 | (u8)(rnd() & 15);
 	return n;
 }
@@ -279,10 +288,10 @@ static unsigned bytes_vex_map(u8 *b, u8 map, u8 op_and, u8 op_or)
 		b[n++] = 0x67;
 	if (map == 1 && rnd_pct(50)) {
 		b[n++] = 0xc5;
-		b[n++] = (u8)(rnd() & 0x87) | vvvv;
+		b[n++] = (u8)(rnd() & 0x87) | vvvv | (mode == 4 ? 0xc0 : 0);
 	} else {
 		b[n++] = 0xc4;
-		b[n++] = (u8)(rnd() & 0xe0) | map;
+		b[n++] = (u8)(rnd() & 0xe0) | map | (mode == 4 ? 0xc0 : 0);
 		b[n++] = (u8)(rnd() & 0x87) | vvvv;
 	}
 	b[n++] = op;
@@ -319,7 +328,7 @@ static unsigned bytes_mmx(u8 *b)
 {
 	unsigned n = 0, pick = rnd_below(10);
 
-	if (rnd_pct(20))
+	if (mode == 8 && rnd_pct(20))
 		b[n++] = 0x40 | (u8)(rnd() & 15);
 	b[n++] = 0x0f;
 	if (pick < 2)
@@ -351,7 +360,7 @@ static unsigned bytes_crypto(u8 *b)
 
 	if (rnd_pct(60))
 		b[n++] = 0x66;
-	if (rnd_pct(40))
+	if (mode == 8 && rnd_pct(40))
 		b[n++] = 0x40 | (u8)(rnd() & 15);
 	b[n++] = 0x0f;
 	if (rnd_pct(65)) {
@@ -369,7 +378,7 @@ static unsigned bytes_evex(u8 *b)
 	unsigned n = 0;
 
 	b[n++] = 0x62;
-	b[n++] = (u8)(rnd() & 0xf0) | (u8)(1 + rnd_below(3));
+	b[n++] = (u8)(rnd() & 0xf0) | (u8)(1 + rnd_below(3)) | (mode == 4 ? 0xc0 : 0);
 	b[n++] = (u8)(rnd() & 0x83) | 4 | (rnd_pct(40) ? 0x78 : (u8)(rnd() & 0x78));
 	b[n++] = (u8)rnd() | (rnd_pct(70) ? 8 : 0);
 	if (rnd_pct(30))
@@ -385,7 +394,7 @@ static unsigned bytes_kreg(u8 *b)
 
 static unsigned bytes_xsave(u8 *b)
 {
-	unsigned n = rnd_pct(10) ? put_prefixes(b, false) : rnd_pct(50) ? 1 : 0;
+	unsigned n = rnd_pct(10) ? put_prefixes(b, false) : mode == 8 && rnd_pct(50) ? 1 : 0;
 
 	if (n == 1)
 		b[0] = 0x48;
@@ -496,7 +505,7 @@ static u64 seg_base(const struct insn *i)
 
 static void set_reg(struct nd_case *c, unsigned reg, u64 val)
 {
-	c->in.gpr[reg] = val;
+	c->in.gpr[reg] = mode == 4 ? (u32)val : val;
 	c->pinned |= (u16)BIT(reg);
 }
 
@@ -574,7 +583,7 @@ u64 nd_operand_la(const struct nd_case *c, const struct insn *i, u64 at)
 		ea += c->in.gpr[i->base];
 	if (i->index < 16 && !i->vsib)
 		ea += c->in.gpr[i->index] * i->scale;
-	return (i->adsize == 4 ? (u32)ea : ea) + seg_base(i);
+	return (i->adsize < 8 ? (u32)ea : ea) + seg_base(i);
 }
 
 /* Memory that instructions with picky operands will accept, sometimes. */
@@ -618,15 +627,17 @@ static bool pick_insn(struct nd_case *c, const struct nd_class *cl, struct insn 
 {
 	u8 b[32];
 
-	for (unsigned n = 0; n < 400; n++) {
+	for (unsigned n = 0; n < 3000; n++) {
 		unsigned len = cl->bytes(b);
 
-		if (!insn_decode(ret, b, len < 15 ? len : 15, 8) || !cl->accept(ret))
+		if (!insn_decode(ret, b, len < 15 ? len : 15, mode) || !cl->accept(ret))
 			continue;
 		if (ret->lock && !(ret->attr & IA_LOCKABLE && ret->is_mem))
 			continue;
 		if (ret->rep && (ret->op & 0xfe) == 0xe0 && is_branch(ret))
 			continue; /* AMD: REPNE turns LOOPE into LOOPNE; documented nowhere */
+		if (mode == 4 && (ret->seg == SEG_FS || ret->seg == SEG_GS))
+			continue; /* natively null in this process */
 		if (c->xrstor_ran && ret->cls == CLS_XSAVE && ret->op == 0xae &&
 		    (ret->modrm >> 3 & 7) == 6)
 			continue; /* XSAVEOPT may skip what XRSTOR loaded from the same place */
@@ -659,7 +670,7 @@ static bool add_insn(struct nd_case *c, int only)
 			return false;
 	memcpy(at, i->bytes, i->len);
 	aim(c, i, at, c->la + c->len);
-	insn_decode(i, at, 15, 8);
+	insn_decode(i, at, 15, mode);
 	aim_implicit(c, i);
 	if (i->is_mem)
 		prepare_memory(c, i, c->la + c->len);
@@ -696,7 +707,7 @@ static void aim_branch(struct nd_case *c, unsigned k)
 	if (i->nr_imm > 1 && rnd_pct(5))
 		rel = (i64)0x7f000000 - (i64)c->la; /* unmapped */
 	memcpy(bytes + i->off_imm, &rel, i->nr_imm);
-	insn_decode(i, bytes, 15, 8);
+	insn_decode(i, bytes, 15, mode);
 }
 
 /* Where the code goes: anywhere, across the pages, or up to the hole behind them. */
@@ -711,12 +722,14 @@ static void place_code(struct nd_case *c)
 		c->la = first + ND_PAGE - 1 - rnd_below(40);
 }
 
-bool nd_generate(struct nd_case *c, int only)
+bool nd_generate(struct nd_case *c, int only, unsigned want_mode)
 {
 	unsigned nr;
 	bool avx512;
 
 	rnd_seed(c->seed);
+	mode = want_mode ? want_mode : rnd_pct(20) ? 4 : 8;
+	c->mode = (u8)mode;
 	c->nr = c->len = 0;
 	c->pinned = BIT(RSP);
 	c->dirty = 0;

@@ -2,7 +2,8 @@
 /*
  * main.c - nd: random instruction streams, native against the software engine
  *
- *   nd [--count N] [--seed S] [--tier T] [--class C] [--keep-going] [--single]
+ *   nd [--count N] [--seed S] [--tier T] [--class C] [--bits 32|64]
+ *      [--keep-going] [--single]
  *
  * --count counts instructions. --seed with --single runs exactly one stream, as
  * printed by a failure. Ends with "N passed, N failed, N skipped" in instructions.
@@ -31,6 +32,7 @@ struct options {
 	u64 count, seed;
 	const struct nd_tier *tier;
 	int only;
+	unsigned mode;
 	bool keep_going, single;
 };
 
@@ -39,12 +41,12 @@ static void run_case(const struct options *o, struct progress *p, struct nd_case
 	static struct nd_result nat, got;
 
 	c->seed = p->next_seed;
-	if (!nd_generate(c, o->only)) {
+	if (!nd_generate(c, o->only, o->mode)) {
 		p->skipped++;
 		return;
 	}
 	nd_put_code(c);
-	nd_native_run(&c->in, &nat);
+	nd_native_run(c, &nat);
 	if (nat.vector == ND_TIMEOUT || nat.vector == ND_SYSCALL) {
 		p->skipped += c->nr;
 		nd_drop_code(c);
@@ -68,7 +70,8 @@ static void worker(const struct options *o, struct progress *p)
 {
 	static struct nd_case c;
 
-	if (!nd_arena_init() || !nd_native_init(nd_host_mask()) || !nd_tier_init())
+	/* the engine's signal handlers first: ours pass on what is not native */
+	if (!nd_arena_init() || !nd_tier_init() || !nd_native_init(nd_host_mask()))
 		_exit(2);
 	for (; p->passed + p->failed + p->skipped < o->count; p->next_seed++) {
 		run_case(o, p, &c);
@@ -127,7 +130,7 @@ static void parse(struct options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "count", 1, NULL, 'n' }, { "seed", 1, NULL, 's' },   { "tier", 1, NULL, 't' },
-		{ "class", 1, NULL, 'c' }, { "keep-going", 0, NULL, 'k' }, { "single", 0, NULL, '1' },
+		{ "class", 1, NULL, 'c' }, { "bits", 1, NULL, 'b' }, { "keep-going", 0, NULL, 'k' }, { "single", 0, NULL, '1' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int opt;
@@ -139,6 +142,7 @@ static void parse(struct options *o, int argc, char **argv)
 		case 's': o->seed = strtoull(optarg, NULL, 0); break;
 		case 't': o->tier = find_tier(optarg); break;
 		case 'c': o->only = find_class(optarg); break;
+		case 'b': o->mode = (unsigned)atoi(optarg) / 8; break;
 		case 'k': o->keep_going = true; break;
 		case '1': o->single = true; break;
 		default: exit(2);

@@ -17,7 +17,6 @@
 #include <sys/time.h>
 #include <ucontext.h>
 
-#include "cpu/soft/trap.h"
 #include "native.h"
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
@@ -27,7 +26,7 @@
 enum { SELECT_ALLOW, SELECT_BLOCK };
 
 /* Shared with the assembly. */
-u64 nd_host_rsp, nd_entry, nd_mask_lo, nd_mask_hi, nd_use_fsgs;
+u64 nd_host_rsp, nd_entry, nd_compat, nd_mask_lo, nd_mask_hi, nd_use_fsgs;
 u64 nd_fs = ND_NATIVE_FS, nd_gs = ND_NATIVE_GS;
 const u32 nd_mxcsr_default = 0x1f80;
 
@@ -36,6 +35,9 @@ static volatile bool running;
 static volatile u64 runs;
 static volatile u8 selector;
 static struct nd_native_out *out;
+
+static const int sigs[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGALRM };
+static struct sigaction replaced[sizeof(sigs) / sizeof(*sigs)];
 
 __asm__(".text\n"
 	".globl nd_enter, nd_return\n"
@@ -51,7 +53,30 @@ __asm__(".text\n"
 	"	wrfsbase %rax\n"
 	"	mov nd_gs(%rip), %rax\n"
 	"	wrgsbase %rax\n"
-	"1:	push 128(%rdi)\n"
+	"1:	mov 64(%rdi), %r8\n"
+	"	mov 72(%rdi), %r9\n"
+	"	mov 80(%rdi), %r10\n"
+	"	mov 88(%rdi), %r11\n"
+	"	mov 96(%rdi), %r12\n"
+	"	mov 104(%rdi), %r13\n"
+	"	mov 112(%rdi), %r14\n"
+	"	mov 120(%rdi), %r15\n"
+	"	cmpq $0, nd_compat(%rip)\n"
+	"	je 2f\n"
+	"	pushq $0x2b\n" /* frame of IRET: ss, esp, eflags, cs, eip */
+	"	push 32(%rdi)\n"
+	"	push 128(%rdi)\n"
+	"	pushq $0x23\n"
+	"	push nd_entry(%rip)\n"
+	"	mov 0(%rdi), %rax\n"
+	"	mov 8(%rdi), %rcx\n"
+	"	mov 16(%rdi), %rdx\n"
+	"	mov 24(%rdi), %rbx\n"
+	"	mov 40(%rdi), %rbp\n"
+	"	mov 48(%rdi), %rsi\n"
+	"	mov 56(%rdi), %rdi\n"
+	"	iretq\n"
+	"2:	push 128(%rdi)\n"
 	"	popfq\n"
 	"	mov 0(%rdi), %rax\n"
 	"	mov 8(%rdi), %rcx\n"
@@ -60,14 +85,6 @@ __asm__(".text\n"
 	"	mov 32(%rdi), %rsp\n"
 	"	mov 40(%rdi), %rbp\n"
 	"	mov 48(%rdi), %rsi\n"
-	"	mov 64(%rdi), %r8\n"
-	"	mov 72(%rdi), %r9\n"
-	"	mov 80(%rdi), %r10\n"
-	"	mov 88(%rdi), %r11\n"
-	"	mov 96(%rdi), %r12\n"
-	"	mov 104(%rdi), %r13\n"
-	"	mov 112(%rdi), %r14\n"
-	"	mov 120(%rdi), %r15\n"
 	"	mov 56(%rdi), %rdi\n"
 	"	jmp *nd_entry(%rip)\n"
 	"nd_return:\n"
@@ -110,6 +127,7 @@ static void save_state(int sig, ucontext_t *uc)
 	g[16] = (greg_t)(uintptr_t)nd_return;
 	g[REG_RSP] = (greg_t)nd_host_rsp;
 	g[REG_EFL] = 0x202;
+	g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffll) | 0x33;
 }
 
 __attribute__((no_stack_protector)) static bool hung(void)
@@ -129,10 +147,22 @@ __attribute__((no_stack_protector)) static void set_bases(u64 fs, u64 gs)
 	__asm__ volatile("wrgsbase %0" : : "r"(gs));
 }
 
+/* To the engine's own handlers, installed before ours. */
+static void pass_on(int sig, siginfo_t *si, void *uc)
+{
+	unsigned k = 0;
+
+	while (sigs[k] != sig)
+		k++;
+	if (replaced[k].sa_flags & SA_SIGINFO)
+		replaced[k].sa_sigaction(sig, si, uc);
+	else
+		signal(sig, SIG_DFL);
+}
+
 /* No stack protector: its canary is in thread-local storage. */
 __attribute__((no_stack_protector)) static void on_signal(int sig, siginfo_t *si, void *ucv)
 {
-	(void)si;
 	if (running) {
 		set_bases(host_fs, host_gs);
 		selector = SELECT_ALLOW;
@@ -144,25 +174,23 @@ __attribute__((no_stack_protector)) static void on_signal(int sig, siginfo_t *si
 		save_state(sig, ucv);
 		return;
 	}
-	if (sig == SIGALRM || trap_signal(ucv))
-		return;
-	signal(sig, SIG_DFL);
+	if (sig != SIGALRM)
+		pass_on(sig, si, ucv);
 }
 
 static void install(void)
 {
-	static const int sigs[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGALRM };
 	struct sigaction sa = { .sa_sigaction = on_signal,
 				.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART };
 	size_t len = 256 << 10;
-	stack_t ss = { .ss_size = len };
+	stack_t ss = { .ss_size = len }, old;
 	struct itimerval tick = { { 1, 0 }, { 1, 0 } };
 
 	ss.ss_sp = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	sigaltstack(&ss, NULL);
-	trap_install();
+	if (sigaltstack(NULL, &old) == 0 && old.ss_flags & SS_DISABLE)
+		sigaltstack(&ss, NULL);
 	for (unsigned k = 0; k < sizeof(sigs) / sizeof(*sigs); k++)
-		sigaction(sigs[k], &sa, NULL);
+		sigaction(sigs[k], &sa, &replaced[k]);
 	setitimer(ITIMER_REAL, &tick, NULL);
 }
 
@@ -177,17 +205,21 @@ bool nd_native_init(u64 mask)
 	nd_mask_lo = (u32)mask;
 	nd_mask_hi = mask >> 32;
 	nd_use_fsgs = nd_has_fsgsbase();
-	if (nd_use_fsgs) {
-		__asm__ volatile("rdfsbase %0" : "=r"(host_fs));
-		__asm__ volatile("rdgsbase %0" : "=r"(host_gs));
-	}
+	/* compatibility mode needs them; 64-bit mode does not look */
+	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(0x2b));
 	install();
 	prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &selector);
 	return true;
 }
 
-void nd_native_exec(const u64 *gpr_rflags, u64 rip, const u8 *xsave, struct nd_native_out *ret)
+void nd_native_exec(const u64 *gpr_rflags, u64 rip, bool compat, const u8 *xsave,
+		    struct nd_native_out *ret)
 {
+	if (nd_use_fsgs) {
+		__asm__ volatile("rdfsbase %0" : "=r"(host_fs));
+		__asm__ volatile("rdgsbase %0" : "=r"(host_gs));
+	}
+	nd_compat = compat;
 	out = ret;
 	nd_entry = rip;
 	runs++;

@@ -17,7 +17,9 @@ struct nd_native_out {
 
 bool nd_native_init(u64 mask); /* state components to load */
 bool nd_has_fsgsbase(void);
-/* Registers in, rflags after them; returns after the signal that ended the stream. */
-void nd_native_exec(const u64 *gpr_rflags, u64 rip, const u8 *xsave, struct nd_native_out *ret);
+/* Registers in, rflags after them; returns after the signal that ended the stream. @compat: run in
+ * the 32-bit code segment. */
+void nd_native_exec(const u64 *gpr_rflags, u64 rip, bool compat, const u8 *xsave,
+		    struct nd_native_out *ret);
 
 #endif

@@ -55,6 +55,7 @@ struct nd_result {
 /* One stream and its input. */
 struct nd_case {
 	u64 seed;
+	u8 mode;		     /* 8, or 4: compatibility mode */
 	unsigned nr;		     /* instructions */
 	struct insn insn[ND_MAX_INSNS];
 	u8 off[ND_MAX_INSNS + 1];    /* of each in code; the last: the end */
@@ -81,7 +82,7 @@ u64 nd_memory_diff(u8 *ret_native, u8 *ret_guest);
 
 /* -- run.c -- */
 /* native.h has the rest */
-void nd_native_run(const struct nd_state *in, struct nd_result *ret);
+void nd_native_run(const struct nd_case *c, struct nd_result *ret);
 
 /* -- tier.c -- */
 struct vcpu;
@@ -105,8 +106,9 @@ struct nd_class {
 };
 extern const struct nd_class nd_classes[];
 extern const unsigned nd_nr_classes;
-/* Fill *c from c->seed; @only: one class, or -1. false: no acceptable stream (never expected). */
-bool nd_generate(struct nd_case *c, int only);
+/* Fill *c from c->seed; @only: one class, or -1; @mode: 4, 8 or 0 for either. false: no acceptable
+ * stream (never expected). */
+bool nd_generate(struct nd_case *c, int only, unsigned mode);
 /* The linear address the memory operand of the instruction at @at will have if nothing changes its
  * registers. */
 u64 nd_operand_la(const struct nd_case *c, const struct insn *i, u64 at);

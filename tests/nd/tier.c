@@ -40,10 +40,16 @@ static void flat_segment(struct x86_seg *s, u16 sel, u32 attr)
 	*s = (struct x86_seg){ .limit = ~0u, .sel = sel, .attr = attr };
 }
 
+static void set_code_size(struct x86_state *s, unsigned mode)
+{
+	u32 code = SA_P | SA_DPL | SA_S | SA_CODE | SA_RW | SA_ACCESSED | SA_G;
+
+	flat_segment(&s->seg[SEG_CS], mode == 8 ? 0x33 : 0x23, code | (mode == 8 ? SA_L : SA_DB));
+}
+
 static void user_mode(struct x86_state *s)
 {
 	u32 data = SA_P | SA_DPL | SA_S | SA_RW | SA_ACCESSED | SA_DB | SA_G;
-	u32 code = SA_P | SA_DPL | SA_S | SA_CODE | SA_RW | SA_ACCESSED | SA_L | SA_G;
 
 	s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
 	s->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE;
@@ -51,7 +57,8 @@ static void user_mode(struct x86_state *s)
 	s->cr3 = 0x1000;
 	s->xcr0 = xs_layout()->mask;
 	for (unsigned n = 0; n < NR_SEGS; n++)
-		flat_segment(&s->seg[n], n == SEG_CS ? 0x33 : 0x2b, n == SEG_CS ? code : data);
+		flat_segment(&s->seg[n], 0x2b, data);
+	set_code_size(s, 8);
 	s->seg[SEG_FS].base = ND_FS_BASE;
 	s->seg[SEG_GS].base = ND_GS_BASE;
 	s->activity = ACT_RUNNING;
@@ -109,6 +116,7 @@ void nd_tier_run(const struct nd_tier *t, const struct nd_case *c, struct nd_res
 
 	memcpy(v->s.gpr, c->in.gpr, sizeof(v->s.gpr));
 	memcpy(v->s.xsave, c->in.xsave, sizeof(v->s.xsave));
+	set_code_size(&v->s, c->mode);
 	v->s.rip = c->la;
 	v->s.rflags = c->in.rflags;
 	v->s.shadow_sti = v->s.shadow_ss = false;
@@ -126,14 +134,15 @@ void nd_tier_run(const struct nd_tier *t, const struct nd_case *c, struct nd_res
 	ret->addr = r == X_FAULT && v->exc.vector == EX_PF ? v->exc.addr : 0;
 }
 
-void nd_native_run(const struct nd_state *in, struct nd_result *ret)
+void nd_native_run(const struct nd_case *c, struct nd_result *ret)
 {
+	const struct nd_state *in = &c->in;
 	static struct nd_native_out out;
 	u64 regs[17];
 
 	memcpy(regs, in->gpr, sizeof(in->gpr));
 	regs[16] = in->rflags;
-	nd_native_exec(regs, in->rip, in->xsave, &out);
+	nd_native_exec(regs, in->rip, c->mode == 4, in->xsave, &out);
 	memcpy(ret->st.gpr, out.gpr, sizeof(out.gpr));
 	memcpy(ret->st.xsave, out.xsave, sizeof(out.xsave));
 	normalise(ret->st.xsave);

@@ -19,6 +19,7 @@ enum shape {
 	S_RMG, S_MRG, S_GRM, S_RVMG, /* with a general register for rm, rm, reg, rm */
 	S_NDD,	/* vvvv = f(rm, imm) */
 	S_K,	/* opmask reg = f(vvvv, rm) */
+	S_KM,	/* opmask reg = f(rm) */
 	S_RMK,	/* reg = f(opmask rm) */
 	S_VSIB,
 };
@@ -116,7 +117,7 @@ static const struct erow rows[] = {
 	E(2, 0x26, 1, WX, K, FVM), E(2, 0x26, 2, WX, K, FVM), E(2, 0x27, 1, WX, K, FV), E(2, 0x27, 2, WX, K, FV),
 	D38(0x28), E(2, 0x29, 1, W1, K, FV), E(2, 0x37, 1, W1, K, FV),
 	EX(2, 0x28, 2, WX, RMK, NONE, REG), EX(2, 0x38, 2, WX, RMK, NONE, REG), EX(2, 0x2a, 2, W1, RMK, NONE, REG), EX(2, 0x3a, 2, W0, RMK, NONE, REG),
-	EX(2, 0x29, 2, WX, K, NONE, REG), EX(2, 0x39, 2, WX, K, NONE, REG),
+	EX(2, 0x29, 2, WX, KM, NONE, REG), EX(2, 0x39, 2, WX, KM, NONE, REG),
 	EX(2, 0x2a, 1, W0, RM, FVM, ALN | MEM), D38(0x2b), D38(0x2c), E(2, 0x2d, 1, WX, RVM, S), D38(0x36),
 	B38(0x38), D38(0x39), B38(0x3a), D38(0x3b), B38(0x3c), D38(0x3d), B38(0x3e), D38(0x3f), D38(0x40),
 	E(2, 0x42, 1, WX, RM, FV), E(2, 0x43, 1, WX, RVM, S), E(2, 0x44, 1, WX, RM, FV), D38(0x45), D38(0x46), D38(0x47),
@@ -143,7 +144,7 @@ static const struct erow rows[] = {
 	I3(0x14, WX, MRG, 1), I3(0x15, WX, MRG, 2), I3(0x16, WX, MRG, S), I3(0x17, WX, MRG, 4),
 	I3(0x18, WX, RVM, 16), I3(0x19, WX, MR, 16), I3(0x1a, WX, RVM, 32), I3(0x1b, WX, MR, 32), I3(0x1d, W0, MR, HVM),
 	I3(0x38, WX, RVM, 16), I3(0x39, WX, MR, 16), I3(0x3a, WX, RVM, 32), I3(0x3b, WX, MR, 32),
-	I3(0x1e, WX, K, FV), I3(0x1f, WX, K, FV), I3(0x3e, WX, K, FVM), I3(0x3f, WX, K, FVM), I3(0x66, WX, K, FV), I3(0x67, WX, K, S),
+	I3(0x1e, WX, K, FV), I3(0x1f, WX, K, FV), I3(0x3e, WX, K, FVM), I3(0x3f, WX, K, FVM), I3(0x66, WX, KM, FV), I3(0x67, WX, KM, S),
 	I3(0x20, WX, RVMG, 1), I3(0x21, W0, RVM, 4), I3(0x22, WX, RVMG, S), I3(0x23, WX, RVM, FV), I3(0x25, WX, RVM3, FV),
 	I3(0x26, WX, RM, FV), I3(0x27, WX, RVM, S), I3(0x42, W0, RVM, FVM), I3(0x43, WX, RVM, FV), I3(0x44, WX, RVM, FVM),
 	I3(0x50, WX, RVM, FV), I3(0x51, WX, RVM, S), I3(0x54, WX, RVM3, FV), I3(0x55, WX, RVM3, S), I3(0x56, WX, RM, FV), I3(0x57, WX, RVM, S),
@@ -239,7 +240,7 @@ static void set_shape(struct insn *i, unsigned shape)
 	case S_MRG: set_kinds(i, OK_VEC, OP_R, OK_GPR, OP_W); break;
 	case S_GRM: set_kinds(i, OK_GPR, OP_W, OK_VEC, OP_R); break;
 	case S_NDD: set_kinds(i, OK_EXT, 0, OK_VEC, OP_R); break;
-	case S_K: set_kinds(i, OK_K, OP_W, OK_VEC, OP_R); break;
+	case S_K: case S_KM: set_kinds(i, OK_K, OP_W, OK_VEC, OP_R); break;
 	case S_RMK: set_kinds(i, OK_VEC, OP_W, OK_K, OP_R); break;
 	case S_VSIB: set_kinds(i, OK_VEC, OP_R | OP_W, OK_VEC, i->op >= 0xa0 ? OP_W : OP_R); break;
 	}
@@ -305,7 +306,7 @@ static void take_prefix(struct insn *i, struct dcur *c)
 	i->aaa = p2 & 7;
 	if (i->mode != 8) {
 		i->r = i->x = i->rexb = i->r2 = false;
-		i->vvvv &= 7;
+		i->vvvv &= 0x17; /* V' = 0 is #UD */
 	}
 }
 
@@ -315,6 +316,7 @@ void decode_evex(struct insn *i, struct dcur *c)
 	const struct erow *r;
 
 	take_prefix(i, c);
+	bad |= i->mode != 8 && i->vvvv & 16;
 	i->adsize = i->mode == 8 ? (i->adsz ? 4 : 8) : (i->mode == 4) != i->adsz ? 4 : 2;
 	i->opsize = i->w && i->mode == 8 ? 8 : 4;
 	i->off_op = (u8)c->at;
@@ -329,7 +331,7 @@ void decode_evex(struct insn *i, struct dcur *c)
 		apply_row(i, c, r);
 	else
 		skip_imm(i, c);
-	if (bad || (i->vsib && (i->index == REG_NONE || i->adsize == 2)) ||
+	if (bad || wide_only(i) || (i->vsib && (i->index == REG_NONE || i->adsize == 2)) ||
 	    (i->vl == 3 && (i->is_mem || !i->b)))
 		set_ud(i);
 	i->attr |= IA_AVX512;
@@ -359,7 +361,7 @@ static void kmov_mem(struct insn *i)
 		i->mem_size = size[i->pp][i->w];
 }
 
-/* KMOV with a general register: W matters only with F2. */
+/* KMOV with a general register: W1 only with F2, only in 64-bit mode. */
 static void kmov_gpr(struct insn *i)
 {
 	if (i->op == 0x92)
@@ -395,7 +397,7 @@ bool decode_opmask(struct insn *i, struct dcur *c)
 	if (shift)
 		decode_imm(i, c, 1);
 	if ((i->is_mem && !mov) || (!i->is_mem && i->op == 0x91) || (i->vl && !binary) ||
-	    (!binary && i->vvvv) || (shift ? i->pp != 1 : movg ? i->pp == 2 : i->pp > 1))
+	    (!binary && i->vvvv) || (movg && i->w && (i->pp != 3 || i->mode != 8)) || (shift ? i->pp != 1 : movg ? i->pp == 2 : i->pp > 1))
 		set_ud(i);
 	i->attr |= IA_AVX | IA_AVX512;
 	return true;

@@ -21,6 +21,8 @@ void decode_0f38_legacy(struct insn *i, struct dcur *c);
 void decode_vec_init(void);
 void decode_evex_init(void);
 u8 decode_byte(struct dcur *c);
+/* VPEXTRQ, VPINSRQ outside 64-bit mode: #UD, unlike VMOVQ, which becomes VMOVD. */
+bool wide_only(const struct insn *i);
 /* The rest of an instruction after 62h. */
 void decode_evex(struct insn *i, struct dcur *c);
 /* VEX-encoded opmask instructions, after ModRM; false: not one of them. */

@@ -275,7 +275,7 @@ static u16 mem_bytes(const struct insn *i, const struct vrow *r)
 	case MH: return (u16)(full / 2);
 	case MQ: return (u16)(full / 4);
 	case ME: return (u16)(full / 8);
-	case MY: return i->w && i->mode == 8 ? 8 : 4;
+	case MY: return i->w && (i->mode == 8 || i->rm_kind != OK_GPR) ? 8 : 4;
 	}
 	return r->msz;
 }
@@ -428,6 +428,11 @@ u8 decode_byte(struct dcur *c)
 	return c->p[c->at++];
 }
 
+bool wide_only(const struct insn *i)
+{
+	return i->mode != 8 && i->w && i->map == MAP_0F3A && (i->op == 0x16 || i->op == 0x22);
+}
+
 static void finish_vex(struct insn *i, struct dcur *c)
 {
 	bool bad_prefix = i->rep || i->opsz || i->lock || i->rex;
@@ -463,7 +468,7 @@ static void finish_vex(struct insn *i, struct dcur *c)
 	}
 	if (i->vsib && (i->index == REG_NONE || i->adsize == 2))
 		set_ud(i);
-	if (bad_prefix)
+	if (bad_prefix || wide_only(i))
 		set_ud(i);
 }
 
@@ -486,11 +491,11 @@ static void take_vex(struct insn *i, struct dcur *c, u8 op)
 	i->vvvv = (~b2 >> 3) & 15;
 	i->vl = (b2 >> 2) & 1;
 	i->pp = b2 & 3;
-	if (i->mode != 8) {
+	if (i->mode != 8)
 		i->r = i->x = i->rexb = false;
-		i->vvvv &= 7;
-	}
 	finish_vex(i, c);
+	if (i->mode != 8)
+		i->vvvv &= 7; /* where unused, its top bit must be right nevertheless */
 }
 
 bool decode_vex_prefix(struct insn *i, struct dcur *c, u8 op)

@@ -187,6 +187,12 @@ static unsigned rm_num(const struct regs *r, const struct insn *i)
 	return i->rm_kind == OK_GPR ? r->host[i->rm & 15] : i->rm;
 }
 
+/* VBLENDVPS and its kin: a register in bits 7:4 of the immediate, one of eight outside 64-bit mode. */
+static bool is_reg_imm(const struct insn *i)
+{
+	return i->enc == ENC_VEX && i->map == MAP_0F3A && i->op >= 0x4a && i->op <= 0x4c;
+}
+
 static void put_modrm(struct out *o, const struct regs *r, const struct insn *i)
 {
 	unsigned reg = i->reg_kind == OK_GPR ? reg_num(r, i) & 7 : i->modrm >> 3 & 7;
@@ -195,7 +201,7 @@ static void put_modrm(struct out *o, const struct regs *r, const struct insn *i)
 	if (i->has_modrm)
 		put8(o, (i->is_mem ? 0 : 0xc0) | reg << 3 | rm);
 	for (unsigned k = 0; k < i->nr_imm; k++)
-		put8(o, i->bytes[i->off_imm + k]);
+		put8(o, i->bytes[i->off_imm + k] & (is_reg_imm(i) && i->mode != 8 ? 0x7f : 0xff));
 }
 
 static void put_legacy(struct out *o, const struct regs *r, const struct insn *i)
@@ -225,7 +231,7 @@ static void put_legacy(struct out *o, const struct regs *r, const struct insn *i
 /* Outside 64-bit mode W does not select 64-bit general registers. */
 static bool enc_w(const struct insn *i)
 {
-	bool gpr = i->reg_kind == OK_GPR || i->rm_kind == OK_GPR;
+	bool gpr = i->reg_kind == OK_GPR || i->rm_kind == OK_GPR || is_pcmpstr(i);
 
 	return i->w && (i->mode == 8 || !gpr);
 }
@@ -247,6 +253,10 @@ static void put_evex(struct out *o, const struct regs *r, const struct insn *i)
 	const u8 *raw = i->bytes + i->nr_prefix; /* 62 P0 P1 P2 */
 	unsigned p0 = raw[1], p1 = raw[2];
 
+	if (i->mode != 8) { /* eight registers: their extension bits are ignored */
+		p0 |= 0xf0;
+		p1 |= i->vvvv_kind == OK_NONE ? 0 : 0x40;
+	}
 	if (i->is_mem)
 		p0 |= 0x60; /* base below 8, no index */
 	else if (i->rm_kind == OK_GPR)

@@ -339,6 +339,26 @@ static int exec_ldmxcsr(struct vcpu *v, const struct insn *i)
 	return X_OK;
 }
 
+/* VZEROUPPER, VZEROALL outside 64-bit mode leave registers 8 and up alone. */
+static bool is_vzero_low(const struct insn *i)
+{
+	return i->mode != 8 && i->enc == ENC_VEX && i->map == MAP_0F && i->op == 0x77;
+}
+
+static int exec_vzero_low(struct vcpu *v, const struct insn *i)
+{
+	unsigned keep = i->vl ? 0 : 16;
+	u8 val[64];
+
+	fp_park(v);
+	for (unsigned n = 0; n < 8; n++) {
+		xs_get_vec(v, n, val);
+		zero_bytes(val + keep, sizeof(val) - keep);
+		xs_set_vec(v, n, val);
+	}
+	return X_OK;
+}
+
 static bool is_maskmov_di(const struct insn *i)
 {
 	return i->map == MAP_0F && i->op == 0xf7 && i->enc != ENC_EVEX;
@@ -359,6 +379,8 @@ int exec_vec(struct vcpu *v, const struct insn *i)
 	TRY(vec_ready(v));
 	if (is_ldmxcsr(i))
 		return exec_ldmxcsr(v, i);
+	if (is_vzero_low(i))
+		return exec_vzero_low(v, i);
 	if (waits(i))
 		TRY(check_pending_mf(v));
 	if (i->vsib)

@@ -72,8 +72,8 @@ static bool operands_ok(const struct insn *i, bool scatter)
 	const u8 *evex = i->bytes + i->nr_prefix; /* 62 P0 P1 P2 */
 
 	if (i->enc == ENC_EVEX)
-		return i->aaa && !i->z && !i->b && !(i->vvvv & 15) && !(evex[1] & 8) &&
-		       evex[2] & 4 && (scatter || i->reg != i->index);
+		return i->aaa && !i->z && !i->b && !(evex[1] & 8) && (evex[2] & 0x7c) == 0x7c &&
+		       (scatter || i->reg != i->index);
 	return i->reg != i->index && i->reg != i->vvvv && i->index != i->vvvv;
 }
 
@@ -90,21 +90,30 @@ static void load_operands(struct vsib *g)
 		xs_get_vec(v, g->i->vvvv, g->mask);
 }
 
-/* @zero_upper: what lies above the elements. */
-static void store_operands(struct vsib *g, bool scatter, bool zero_upper)
+/* The destination's components count as in use even where it is all zero now. */
+static void mark_in_use(struct vsib *g)
 {
-	unsigned used = zero_upper ? g->nr * g->data_size : sizeof(g->data);
+	u64 bits = g->i->reg >= 16 ? XCR0_HI16_ZMM : XCR0_SSE;
 
+	if (g->i->reg < 16)
+		bits |= (g->i->vl > 0 ? XCR0_AVX : 0) | (g->i->vl > 1 ? XCR0_ZMM_HI256 : 0);
+	*xs_u64(g->v, XS_BV) |= bits & xs_layout()->mask;
+}
+
+/* What lies at @keep and above is zeroed. */
+static void store_operands(struct vsib *g, bool scatter, unsigned keep)
+{
 	fp_park(g->v);
 	if (!scatter) {
-		zero_bytes(g->data + used, sizeof(g->data) - used);
+		zero_bytes(g->data + keep, sizeof(g->data) - keep);
 		xs_set_vec(g->v, g->i->reg, g->data);
+		mark_in_use(g);
 	}
 	if (g->i->enc == ENC_EVEX) {
 		xs_set_k(g->v, g->i->aaa, g->kmask);
 		return;
 	}
-	zero_bytes(g->mask + used, sizeof(g->mask) - used);
+	zero_bytes(g->mask + keep, sizeof(g->mask) - keep);
 	xs_set_vec(g->v, g->i->vvvv, g->mask);
 }
 
@@ -113,6 +122,7 @@ int exec_vsib(struct vcpu *v, const struct insn *i)
 	bool scatter = i->op >= 0xa0;
 	struct vsib g = { .v = v, .i = i, .data_size = i->w ? 8 : 4, .index_size = i->op & 1 ? 8 : 4 };
 	unsigned widest = g.data_size > g.index_size ? g.data_size : g.index_size;
+	unsigned keep = sizeof(g.data);
 	bool written = false;
 	int r = X_OK;
 
@@ -132,7 +142,11 @@ int exec_vsib(struct vcpu *v, const struct insn *i)
 	}
 	if (r == X_OK && i->enc == ENC_EVEX)
 		g.kmask = 0;
-	/* As AMD: VEX zeroes the upper part at the end, EVEX with the first element. */
-	store_operands(&g, scatter, r == X_OK || (written && i->enc == ENC_EVEX));
+	/* As AMD: bits above the vector go at the end, for EVEX with the first element. */
+	if (r == X_OK)
+		keep = g.nr * g.data_size;
+	else if (written && i->enc == ENC_EVEX)
+		keep = 16u << i->vl;
+	store_operands(&g, scatter, keep);
 	return r;
 }
