@@ -288,6 +288,21 @@ static ALWAYS_INLINE void watch(struct vcpu *v, u64 la, unsigned len, enum acces
 		note_breakpoints(v, la, len, acc);
 }
 
+/* Alignment checking is for user mode with EFLAGS.AC and CR0.AM [SDM 3A 6.15, #AC]. */
+static NOINLINE int misaligned(struct vcpu *v, u64 la, unsigned size)
+{
+	bool power_of_2 = !(size & (size - 1));
+
+	if (v->cpl != 3 || !(v->s.cr0 & CR0_AM) || !power_of_2 || !(la & (size - 1)))
+		return X_OK;
+	return raise_err(v, EX_AC, 0);
+}
+
+static ALWAYS_INLINE int check_align(struct vcpu *v, u64 la, unsigned size)
+{
+	return unlikely(v->s.rflags & FL_AC) ? misaligned(v, la, size) : X_OK;
+}
+
 /* -- access by linear address -------------------------------------------------------- */
 
 /* First byte of the page after @la's; addresses wrap at 4 GiB outside IA-32e mode. */
@@ -374,6 +389,7 @@ static ALWAYS_INLINE int write_val(struct vcpu *v, u64 la, unsigned size, u64 va
 
 int lin_read(struct vcpu *v, u64 la, unsigned size, u64 *ret)
 {
+	TRY(check_align(v, la, size));
 	TRY(read_val(v, la, size, ret, mmu_data_mode(v)));
 	watch(v, la, size, ACC_R);
 	return X_OK;
@@ -381,6 +397,7 @@ int lin_read(struct vcpu *v, u64 la, unsigned size, u64 *ret)
 
 int lin_write(struct vcpu *v, u64 la, unsigned size, u64 val)
 {
+	TRY(check_align(v, la, size));
 	TRY(write_val(v, la, size, val, mmu_data_mode(v)));
 	watch(v, la, size, ACC_W);
 	return X_OK;
@@ -423,6 +440,8 @@ int lin_ptr(struct vcpu *v, u64 la, unsigned size, enum access acc, u8 **ret)
 	struct tc_entry e[2];
 	unsigned first;
 
+	if (size <= 8)
+		TRY(check_align(v, la, size));
 	TRY(find_span(v, la, size, acc, mmu_data_mode(v), e, &first));
 	*ret = NULL;
 	if (first < size || !e[0].host)

@@ -388,3 +388,18 @@ TEST(unpaged_addresses_wrap_at_four_gib)
 	CHECK_EQ(lin_read(v, 0xfffffffe, 4, &val), X_OK); /* two bytes of MMIO, two of RAM at 0 */
 	CHECK_EQ(sysvm_nr_log, 1);
 }
+
+TEST(misaligned_user_data_faults_with_ac_and_am_only)
+{
+	NEW_VM();
+	sysvm_cpl3(v);
+	v->s.rflags |= FL_AC;
+	CHECK_EQ(lin_read(v, SV_USER + 1, 4, &val), X_OK);
+	v->s.cr0 |= CR0_AM;
+	CHECK_EQ(lin_read(v, SV_USER + 1, 4, &val), X_FAULT);
+	CHECK_EQ(v->exc.vector, EX_AC);
+	CHECK_EQ(lin_write(v, SV_USER + 4, 8, 0), X_FAULT);
+	CHECK_EQ(lin_write(v, SV_USER + 4, 4, 0), X_OK);
+	v->cpl = 0;
+	CHECK_EQ(lin_read(v, SV_DATA + 1, 4, &val), X_OK);
+}
