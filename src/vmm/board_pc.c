@@ -287,11 +287,11 @@ static int plug_virtio_devices(struct vm *vm, struct err *e)
 	}
 	for (unsigned i = 0; i < vm->cfg->nr_shares; i++) {
 		const struct share_config *s = &vm->cfg->share[i];
-		const struct virtio_9p_cfg c = { .dir_fd = s->fd,
+		const struct virtio_share_cfg c = { .dir_fd = s->fd,
 						 .tag = s->tag,
 						 .read_only = s->read_only };
 
-		TRY(plug_virtio(vm, SLOT_SHARE + i, &virtio_9p_class, "share", &c, e));
+		TRY(plug_virtio(vm, SLOT_SHARE + i, &virtio_fs_class, "share", &c, e));
 	}
 	if (vm->agent) {
 		struct virtio_console_cfg c;

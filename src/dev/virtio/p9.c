@@ -5,13 +5,13 @@
  *
  * Follows the 9P2000.L protocol as documented with diod [9P2000.L] and 9P2000 as
  * [9P]. Requests are served at once and in order, so Tflush has nothing to do. A fid
- * is a path (p9_fs.h), and a descriptor once it is opened. Data of Tread and Twrite
+ * is a path (share.h), and a descriptor once it is opened. Data of Tread and Twrite
  * moves straight between the file and guest RAM.
  * Not modelled: authentication, extended attributes (EOPNOTSUPP), byte-range locks
  * between guests (they always succeed), set-user-ID bits, device nodes.
  */
 #include "base/bits.h"
-#include "dev/virtio/p9_fs.h"
+#include "dev/virtio/share.h"
 #include "dev/virtio/virtio.h"
 
 #include <dirent.h>
@@ -52,7 +52,7 @@ struct fid {
 
 struct virtio_9p {
 	struct virtio v;
-	struct p9_fs fs;
+	struct share fs;
 	u32 msize;
 	u8 read_only;
 	u8 lost; /* restored from a saved state: the fids are gone */
@@ -212,25 +212,11 @@ static int fid_move(struct virtio_9p *p, struct fid **at, const char *path)
 	return 0;
 }
 
-/* dir + "/" + name into ret[P9_PATH_MAX]. */
-static int join(char *ret, const char *dir, const char *name)
-{
-	size_t a = strlen(dir), b = strlen(name);
-
-	if (a + b + 2 > P9_PATH_MAX)
-		return -ENAMETOOLONG;
-	memmove(ret, dir, a);
-	if (a)
-		ret[a++] = '/';
-	memcpy(ret + a, name, b + 1);
-	return 0;
-}
-
 /* After a rename, fids at @old or below it are at @new. */
 static void move_fids(struct virtio_9p *p, const char *old, const char *new)
 {
 	size_t n = strlen(old);
-	char path[P9_PATH_MAX];
+	char path[SHARE_PATH_MAX];
 
 	for (unsigned i = 0; i < NR_BUCKETS; i++) {
 		for (struct fid **at = &p->bucket[i]; *at; at = &(*at)->next) {
@@ -246,25 +232,19 @@ static void move_fids(struct virtio_9p *p, const char *old, const char *new)
 	}
 }
 
-/* A name the guest may use for an entry. */
-static bool name_ok(const char *name)
-{
-	return *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..");
-}
-
 static int get_name(struct msg *m, char *name)
 {
 	get_str(m, name, NAME_LEN);
-	return m->bad || !name_ok(name) ? -EINVAL : 0;
+	return m->bad || !share_name_ok(name) ? -EINVAL : 0;
 }
 
 static int put_entry_qid(struct virtio_9p *p, struct msg *m, const char *dir, const char *name)
 {
-	char path[P9_PATH_MAX];
+	char path[SHARE_PATH_MAX];
 	struct stat st;
 
-	TRY(join(path, dir, name));
-	TRY(p9_fs_stat(&p->fs, path, -1, &st));
+	TRY(share_join(path, dir, name));
+	TRY(share_stat(&p->fs, path, -1, &st));
 	put_qid(m, &st);
 	return 0;
 }
@@ -294,7 +274,7 @@ static int do_attach(struct virtio_9p *p, struct msg *m)
 	u32 num = get32(m);
 	struct stat st;
 
-	TRY(p9_fs_stat(&p->fs, "", -1, &st));
+	TRY(share_stat(&p->fs, "", -1, &st));
 	TRY(fid_new(p, num, ""));
 	put_qid(m, &st);
 	return 0;
@@ -317,17 +297,17 @@ static int do_clunk(struct virtio_9p *p, struct msg *m)
 
 static int walk_one(const struct virtio_9p *p, char *path, const char *name, struct stat *st)
 {
-	char dir[P9_PATH_MAX];
+	char dir[SHARE_PATH_MAX];
 
 	if (!strcmp(name, "..")) {
-		p9_split(path, dir);
+		share_split(path, dir);
 		strcpy(path, dir);
-	} else if (!name_ok(name)) {
+	} else if (!share_name_ok(name)) {
 		return -ENOENT;
 	} else {
-		TRY(join(path, path, name));
+		TRY(share_join(path, path, name));
 	}
-	return p9_fs_stat(&p->fs, path, -1, st);
+	return share_stat(&p->fs, path, -1, st);
 }
 
 static int do_walk(struct virtio_9p *p, struct msg *m)
@@ -335,7 +315,7 @@ static int do_walk(struct virtio_9p *p, struct msg *m)
 	struct fid *f = get_fid(p, m);
 	u32 newnum = get32(m);
 	unsigned n = (unsigned)get(m, 2), done = 0;
-	char path[P9_PATH_MAX], name[NAME_LEN + 1];
+	char path[SHARE_PATH_MAX], name[NAME_LEN + 1];
 	size_t count_at = m->out_at;
 	struct stat st;
 	int r = 0;
@@ -375,7 +355,7 @@ static int do_getattr(struct virtio_9p *p, struct msg *m)
 
 	if (!f)
 		return -EBADF;
-	TRY(p9_fs_stat(&p->fs, f->path, f->fd, &st));
+	TRY(share_stat(&p->fs, f->path, f->fd, &st));
 	put(m, GETATTR_BASIC, 8);
 	put_qid(m, &st);
 	put(m, st.st_mode, 4);
@@ -398,7 +378,7 @@ static int do_getattr(struct virtio_9p *p, struct msg *m)
 static int do_setattr(struct virtio_9p *p, struct msg *m)
 {
 	struct fid *f = get_fid(p, m);
-	struct p9_attr a;
+	struct share_attr a;
 
 	a.valid = get32(m);
 	a.mode = get32(m);
@@ -411,7 +391,7 @@ static int do_setattr(struct virtio_9p *p, struct msg *m)
 	a.mtime.tv_nsec = (long)get(m, 8);
 	if (!f)
 		return -EBADF;
-	return m->bad ? -EINVAL : p9_fs_setattr(&p->fs, f->path, f->fd, &a);
+	return m->bad ? -EINVAL : share_setattr(&p->fs, f->path, f->fd, &a);
 }
 
 static int do_statfs(struct virtio_9p *p, struct msg *m)
@@ -421,7 +401,7 @@ static int do_statfs(struct virtio_9p *p, struct msg *m)
 
 	if (!f)
 		return -EBADF;
-	TRY(p9_fs_statfs(&p->fs, f->path, &s));
+	TRY(share_statfs(&p->fs, f->path, &s));
 	put(m, 0x01021997, 4); /* V9FS_MAGIC */
 	put(m, (u64)s.f_bsize, 4);
 	put(m, s.f_blocks, 8);
@@ -464,14 +444,14 @@ static int do_lopen(struct virtio_9p *p, struct msg *m)
 		return -EROFS;
 	if (p->nr_open >= MAX_OPEN)
 		return -EMFILE;
-	return finish_open(p, m, f, p9_fs_open(&p->fs, f->path, flags));
+	return finish_open(p, m, f, share_open(&p->fs, f->path, flags));
 }
 
 /* The directory's fid becomes the new file's. */
 static int do_lcreate(struct virtio_9p *p, struct msg *m)
 {
 	struct fid *f = get_fid(p, m);
-	char name[NAME_LEN + 1], path[P9_PATH_MAX];
+	char name[NAME_LEN + 1], path[SHARE_PATH_MAX];
 	int flags, fd;
 	u32 mode, num;
 
@@ -484,8 +464,8 @@ static int do_lcreate(struct virtio_9p *p, struct msg *m)
 		return -EINVAL;
 	if (p->nr_open >= MAX_OPEN)
 		return -EMFILE;
-	TRY(join(path, f->path, name));
-	fd = p9_fs_create(&p->fs, f->path, name, flags, mode);
+	TRY(share_join(path, f->path, name));
+	fd = share_create(&p->fs, f->path, name, flags, mode);
 	if (fd < 0)
 		return fd;
 	num = f->num; /* f may move */
@@ -588,7 +568,7 @@ static int do_readdir(struct virtio_9p *p, struct msg *m)
 	if (m->c->writable - IO_HDR < limit)
 		limit = m->c->writable - IO_HDR;
 	put(m, 0, 4);
-	while ((n = p9_fs_getdents(f->fd, off, buf, sizeof buf)) > 0) {
+	while ((n = share_getdents(f->fd, off, buf, sizeof buf)) > 0) {
 		for (int at = 0; at < n;) {
 			const struct dirent64_hdr *d = (const void *)(buf + at);
 
@@ -637,7 +617,7 @@ static int do_mkdir(struct virtio_9p *p, struct msg *m)
 	TRY(get_name(m, name));
 	if (!f)
 		return -EBADF;
-	TRY(p9_fs_mkdir(&p->fs, f->path, name, get32(m)));
+	TRY(share_mkdir(&p->fs, f->path, name, get32(m)));
 	return put_entry_qid(p, m, f->path, name);
 }
 
@@ -649,14 +629,14 @@ static int do_mknod(struct virtio_9p *p, struct msg *m)
 	TRY(get_name(m, name));
 	if (!f)
 		return -EBADF;
-	TRY(p9_fs_mknod(&p->fs, f->path, name, get32(m)));
+	TRY(share_mknod(&p->fs, f->path, name, get32(m)));
 	return put_entry_qid(p, m, f->path, name);
 }
 
 static int do_symlink(struct virtio_9p *p, struct msg *m)
 {
 	struct fid *f = get_fid(p, m);
-	char name[NAME_LEN + 1], target[P9_PATH_MAX];
+	char name[NAME_LEN + 1], target[SHARE_PATH_MAX];
 
 	TRY(get_name(m, name));
 	get_str(m, target, sizeof target - 1);
@@ -664,19 +644,19 @@ static int do_symlink(struct virtio_9p *p, struct msg *m)
 		return -EBADF;
 	if (m->bad)
 		return -EINVAL;
-	TRY(p9_fs_symlink(&p->fs, f->path, name, target));
+	TRY(share_symlink(&p->fs, f->path, name, target));
 	return put_entry_qid(p, m, f->path, name);
 }
 
 static int do_readlink(struct virtio_9p *p, struct msg *m)
 {
 	struct fid *f = get_fid(p, m);
-	char target[P9_PATH_MAX];
+	char target[SHARE_PATH_MAX];
 	int n;
 
 	if (!f)
 		return -EBADF;
-	n = p9_fs_readlink(&p->fs, f->path, target, sizeof target);
+	n = share_readlink(&p->fs, f->path, target, sizeof target);
 	if (n < 0)
 		return n;
 	put_str(m, target, (size_t)n);
@@ -691,16 +671,16 @@ static int do_link(struct virtio_9p *p, struct msg *m)
 	TRY(get_name(m, name));
 	if (!dir || !f)
 		return -EBADF;
-	return p9_fs_link(&p->fs, f->path, dir->path, name);
+	return share_link(&p->fs, f->path, dir->path, name);
 }
 
 static int rename_path(struct virtio_9p *p, const char *path, const char *dir, const char *name)
 {
-	char old[P9_PATH_MAX], new[P9_PATH_MAX];
+	char old[SHARE_PATH_MAX], new[SHARE_PATH_MAX];
 
-	TRY(join(new, dir, name));
+	TRY(share_join(new, dir, name));
 	strcpy(old, path);
-	TRY(p9_fs_rename(&p->fs, old, dir, name));
+	TRY(share_rename(&p->fs, old, dir, name));
 	move_fids(p, old, new);
 	return 0;
 }
@@ -719,27 +699,27 @@ static int do_rename(struct virtio_9p *p, struct msg *m)
 static int do_renameat(struct virtio_9p *p, struct msg *m)
 {
 	struct fid *from = get_fid(p, m), *to;
-	char old[NAME_LEN + 1], name[NAME_LEN + 1], path[P9_PATH_MAX];
+	char old[NAME_LEN + 1], name[NAME_LEN + 1], path[SHARE_PATH_MAX];
 
 	TRY(get_name(m, old));
 	to = get_fid(p, m);
 	TRY(get_name(m, name));
 	if (!from || !to)
 		return -EBADF;
-	TRY(join(path, from->path, old));
+	TRY(share_join(path, from->path, old));
 	return rename_path(p, path, to->path, name);
 }
 
 static int do_unlinkat(struct virtio_9p *p, struct msg *m)
 {
 	struct fid *f = get_fid(p, m);
-	char name[NAME_LEN + 1], path[P9_PATH_MAX];
+	char name[NAME_LEN + 1], path[SHARE_PATH_MAX];
 
 	TRY(get_name(m, name));
 	if (!f)
 		return -EBADF;
-	TRY(join(path, f->path, name));
-	return p9_fs_unlink(&p->fs, path, get32(m) & UNLINK_DIR);
+	TRY(share_join(path, f->path, name));
+	return share_unlink(&p->fs, path, get32(m) & UNLINK_DIR);
 }
 
 /* Clunks the fid even when it fails. */
@@ -751,9 +731,9 @@ static int do_remove(struct virtio_9p *p, struct msg *m)
 
 	if (!*at)
 		return -EBADF;
-	r = p->read_only ? -EROFS : p9_fs_stat(&p->fs, (*at)->path, -1, &st);
+	r = p->read_only ? -EROFS : share_stat(&p->fs, (*at)->path, -1, &st);
 	if (!r)
-		r = p9_fs_unlink(&p->fs, (*at)->path, S_ISDIR(st.st_mode));
+		r = share_unlink(&p->fs, (*at)->path, S_ISDIR(st.st_mode));
 	fid_free(p, at);
 	return r;
 }
@@ -875,7 +855,7 @@ static void p9_fini(struct dev *d)
 static int p9_init(struct dev *d, const void *cfg, struct err *e)
 {
 	struct virtio_9p *p = container_of(d, struct virtio_9p, v.dev);
-	const struct virtio_9p_cfg *c = cfg;
+	const struct virtio_share_cfg *c = cfg;
 	size_t n = strlen(c->tag);
 	le16 len = le16_of((u16)n);
 

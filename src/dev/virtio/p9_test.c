@@ -82,7 +82,7 @@ static int call(struct client *c, unsigned type, const char *fmt, ...)
 
 static bool open_share(struct client *c, bool read_only)
 {
-	struct virtio_9p_cfg cfg = { .tag = "share", .read_only = read_only };
+	struct virtio_share_cfg cfg = { .tag = "share", .read_only = read_only };
 	char path[128];
 
 	memset(c, 0, sizeof *c);

@@ -49,7 +49,7 @@ struct dev *virtio_behind(struct dev *transport);
 void virtio_offer_packed(struct dev *transport);
 
 extern const struct virtio_class virtio_blk_class, virtio_net_class, virtio_console_class,
-	virtio_rng_class, virtio_vsock_class, virtio_9p_class;
+	virtio_rng_class, virtio_vsock_class, virtio_9p_class, virtio_fs_class;
 
 struct virtio_blk_cfg {
 	struct blk *blk;
@@ -88,7 +88,7 @@ struct virtio_vsock_cfg {
 	struct vsock_backend *backend; /* vsock.h */
 };
 
-struct virtio_9p_cfg {
+struct virtio_share_cfg { /* virtio_9p_class and virtio_fs_class */
 	int dir_fd; /* open directory to share; borrowed */
 	const char *tag;
 	bool read_only;

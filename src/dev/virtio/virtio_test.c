@@ -58,7 +58,7 @@ static struct blk null_blk;
 static struct net_port null_port;
 static struct chr null_chr[2];
 static struct vsock_backend null_vsock;
-static struct virtio_9p_cfg p9 = { .tag = "t", .read_only = true };
+static struct virtio_share_cfg p9 = { .tag = "t", .read_only = true };
 static const struct virtio_rng_cfg rng = { .fill = rng_fill };
 static const struct virtio_blk_cfg blk = { .blk = &null_blk };
 static const struct virtio_net_cfg net = { .port = &null_port };
@@ -73,6 +73,7 @@ static const struct {
 } all[] = {
 	{ &virtio_rng_class, &rng },	 { &virtio_blk_class, &blk }, { &virtio_net_class, &net },
 	{ &virtio_console_class, &con }, { &virtio_vsock_class, &vsock }, { &virtio_9p_class, &p9 },
+	{ &virtio_fs_class, &p9 },
 };
 
 static void init_backends(void)

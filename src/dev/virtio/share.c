@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * p9_fs.c - file system calls of the 9P server; see p9_fs.h
+ * share.c - file system calls of the 9P and FUSE servers; see share.h
  *
  * Set-user-ID and set-group-ID bits are dropped and device nodes refused: the guest's
  * root must not make privileged files on the host. New files belong to the monitor's
  * user and get the guest's mode less the monitor's umask.
  */
-#include "dev/virtio/p9_fs.h"
+#include "dev/virtio/share.h"
 
 #include "base/compiler.h"
 
@@ -26,7 +26,7 @@ static int result(int r)
 }
 
 /* Resolve and open beneath the root, following no link. Returns a descriptor or -errno. */
-static int resolve(const struct p9_fs *fs, const char *path, int flags)
+static int resolve(const struct share *fs, const char *path, int flags)
 {
 	struct open_how how = {
 		.flags = (u64)(unsigned)(flags | O_NOFOLLOW | O_CLOEXEC),
@@ -34,6 +34,8 @@ static int resolve(const struct p9_fs *fs, const char *path, int flags)
 	};
 	int r;
 
+	if (!path)
+		return -ENOENT;
 	for (int tries = 0; tries < 16; tries++) {
 		r = (int)syscall(SYS_openat2, fs->root, *path ? path : ".", &how, sizeof how);
 		if (r >= 0 || errno != EAGAIN) /* EAGAIN: something was renamed meanwhile */
@@ -42,12 +44,12 @@ static int resolve(const struct p9_fs *fs, const char *path, int flags)
 	return result(r);
 }
 
-static int resolve_dir(const struct p9_fs *fs, const char *path)
+static int resolve_dir(const struct share *fs, const char *path)
 {
 	return resolve(fs, path, O_PATH | O_DIRECTORY);
 }
 
-const char *p9_split(const char *path, char *dir)
+const char *share_split(const char *path, char *dir)
 {
 	const char *slash = strrchr(path, '/');
 	size_t n = slash ? (size_t)(slash - path) : 0;
@@ -57,18 +59,37 @@ const char *p9_split(const char *path, char *dir)
 	return slash ? slash + 1 : path;
 }
 
-/* The directory that holds @path. Returns a descriptor or -errno. */
-static int resolve_parent(const struct p9_fs *fs, const char *path, const char **ret_name)
+int share_join(char *ret, const char *dir, const char *name)
 {
-	char dir[P9_PATH_MAX];
+	size_t a = strlen(dir), b = strlen(name);
+
+	if (a + b + 2 > SHARE_PATH_MAX)
+		return -ENAMETOOLONG;
+	memmove(ret, dir, a);
+	if (a)
+		ret[a++] = '/';
+	memcpy(ret + a, name, b + 1);
+	return 0;
+}
+
+bool share_name_ok(const char *name)
+{
+	return *name && strlen(name) <= 255 && !strchr(name, '/') && strcmp(name, ".") &&
+	       strcmp(name, "..");
+}
+
+/* The directory that holds @path. Returns a descriptor or -errno. */
+static int resolve_parent(const struct share *fs, const char *path, const char **ret_name)
+{
+	char dir[SHARE_PATH_MAX];
 
 	if (!*path)
 		return -EBUSY; /* the shared directory itself */
-	*ret_name = p9_split(path, dir);
+	*ret_name = share_split(path, dir);
 	return resolve_dir(fs, dir);
 }
 
-int p9_fs_stat(const struct p9_fs *fs, const char *path, int fd, struct stat *ret)
+int share_stat(const struct share *fs, const char *path, int fd, struct stat *ret)
 {
 	int own, r;
 
@@ -82,7 +103,7 @@ int p9_fs_stat(const struct p9_fs *fs, const char *path, int fd, struct stat *re
 	return r;
 }
 
-int p9_fs_statfs(const struct p9_fs *fs, const char *path, struct statfs *ret)
+int share_statfs(const struct share *fs, const char *path, struct statfs *ret)
 {
 	int fd = resolve(fs, path, O_PATH), r;
 
@@ -110,12 +131,12 @@ static int check_opened(int fd)
 	return -EOPNOTSUPP;
 }
 
-int p9_fs_open(const struct p9_fs *fs, const char *path, int flags)
+int share_open(const struct share *fs, const char *path, int flags)
 {
 	struct stat st;
 	int fd;
 
-	TRY(p9_fs_stat(fs, path, -1, &st));
+	TRY(share_stat(fs, path, -1, &st));
 	if (!can_open(&st))
 		return -EOPNOTSUPP;
 	fd = resolve(fs, path, flags | O_NONBLOCK | O_NOCTTY);
@@ -124,21 +145,21 @@ int p9_fs_open(const struct p9_fs *fs, const char *path, int flags)
 
 /* -- attributes -------------------------------------------------------------------------- */
 
-static int set_mode(int fd, const struct p9_attr *a)
+static int set_mode(int fd, const struct share_attr *a)
 {
 	return result(fchmod(fd, a->mode & MODE_BITS));
 }
 
-static int set_size(int fd, const struct p9_attr *a)
+static int set_size(int fd, const struct share_attr *a)
 {
 	return result(ftruncate(fd, (off_t)a->size));
 }
 
 /* Run fn on a descriptor with the access it needs: a fresh one, or @fd if the path is gone. */
-static int with_file(const struct p9_fs *fs, const char *path, int fd, int flags,
-		     int (*fn)(int fd, const struct p9_attr *a), const struct p9_attr *a)
+static int with_file(const struct share *fs, const char *path, int fd, int flags,
+		     int (*fn)(int fd, const struct share_attr *a), const struct share_attr *a)
 {
-	int own = p9_fs_open(fs, path, flags), r;
+	int own = share_open(fs, path, flags), r;
 
 	if (own < 0)
 		return fd >= 0 ? fn(fd, a) : own;
@@ -157,37 +178,37 @@ static struct timespec new_time(u32 valid, u32 set, u32 to, struct timespec t)
 }
 
 /* Owner and times work on a descriptor that is only a place. */
-static int set_owner_and_times(int place, const struct p9_attr *a)
+static int set_owner_and_times(int place, const struct share_attr *a)
 {
 	struct timespec t[2] = {
-		new_time(a->valid, P9_SET_ATIME, P9_SET_ATIME_TO, a->atime),
-		new_time(a->valid, P9_SET_MTIME, P9_SET_MTIME_TO, a->mtime),
+		new_time(a->valid, SHARE_SET_ATIME, SHARE_SET_ATIME_TO, a->atime),
+		new_time(a->valid, SHARE_SET_MTIME, SHARE_SET_MTIME_TO, a->mtime),
 	};
-	uid_t uid = a->valid & P9_SET_UID ? a->uid : (uid_t)-1;
-	gid_t gid = a->valid & P9_SET_GID ? a->gid : (gid_t)-1;
+	uid_t uid = a->valid & SHARE_SET_UID ? a->uid : (uid_t)-1;
+	gid_t gid = a->valid & SHARE_SET_GID ? a->gid : (gid_t)-1;
 
-	if ((a->valid & (P9_SET_UID | P9_SET_GID)) &&
+	if ((a->valid & (SHARE_SET_UID | SHARE_SET_GID)) &&
 	    fchownat(place, "", uid, gid, AT_EMPTY_PATH) < 0)
 		return -errno;
-	if ((a->valid & (P9_SET_ATIME | P9_SET_MTIME)) &&
+	if ((a->valid & (SHARE_SET_ATIME | SHARE_SET_MTIME)) &&
 	    utimensat(place, "", t, AT_EMPTY_PATH) < 0)
 		return -errno;
 	return 0;
 }
 
-int p9_fs_setattr(const struct p9_fs *fs, const char *path, int fd, const struct p9_attr *a)
+int share_setattr(const struct share *fs, const char *path, int fd, const struct share_attr *a)
 {
 	int place, r;
 
-	if (a->valid & P9_SET_SIZE)
+	if (a->valid & SHARE_SET_SIZE)
 		TRY(with_file(fs, path, fd, O_WRONLY, set_size, a));
-	if (a->valid & P9_SET_MODE) {
+	if (a->valid & SHARE_SET_MODE) {
 		r = with_file(fs, path, fd, O_RDONLY, set_mode, a);
 		if (r == -EACCES) /* a file we may write but not read */
 			r = with_file(fs, path, fd, O_WRONLY, set_mode, a);
 		TRY(r);
 	}
-	if (!(a->valid & (P9_SET_UID | P9_SET_GID | P9_SET_ATIME | P9_SET_MTIME)))
+	if (!(a->valid & (SHARE_SET_UID | SHARE_SET_GID | SHARE_SET_ATIME | SHARE_SET_MTIME)))
 		return 0;
 	place = resolve(fs, path, O_PATH);
 	if (place < 0)
@@ -199,7 +220,7 @@ int p9_fs_setattr(const struct p9_fs *fs, const char *path, int fd, const struct
 
 /* -- names ------------------------------------------------------------------------------- */
 
-int p9_fs_create(const struct p9_fs *fs, const char *dir, const char *name, int flags, u32 mode)
+int share_create(const struct share *fs, const char *dir, const char *name, int flags, u32 mode)
 {
 	int place = resolve_dir(fs, dir), fd;
 
@@ -212,7 +233,7 @@ int p9_fs_create(const struct p9_fs *fs, const char *dir, const char *name, int 
 	return fd < 0 ? fd : check_opened(fd);
 }
 
-int p9_fs_mkdir(const struct p9_fs *fs, const char *dir, const char *name, u32 mode)
+int share_mkdir(const struct share *fs, const char *dir, const char *name, u32 mode)
 {
 	int place = resolve_dir(fs, dir), r;
 
@@ -223,7 +244,7 @@ int p9_fs_mkdir(const struct p9_fs *fs, const char *dir, const char *name, u32 m
 	return r;
 }
 
-int p9_fs_mknod(const struct p9_fs *fs, const char *dir, const char *name, u32 mode)
+int share_mknod(const struct share *fs, const char *dir, const char *name, u32 mode)
 {
 	int place, r;
 
@@ -237,7 +258,7 @@ int p9_fs_mknod(const struct p9_fs *fs, const char *dir, const char *name, u32 m
 	return r;
 }
 
-int p9_fs_symlink(const struct p9_fs *fs, const char *dir, const char *name, const char *target)
+int share_symlink(const struct share *fs, const char *dir, const char *name, const char *target)
 {
 	int place = resolve_dir(fs, dir), r;
 
@@ -249,7 +270,7 @@ int p9_fs_symlink(const struct p9_fs *fs, const char *dir, const char *name, con
 }
 
 /* Both ends of a two-path call. */
-static int two_places(const struct p9_fs *fs, const char *path, const char *dir, const char *name,
+static int two_places(const struct share *fs, const char *path, const char *dir, const char *name,
 		      int (*fn)(int from, const char *old, int to, const char *new))
 {
 	const char *old;
@@ -270,17 +291,17 @@ static int link_at(int from, const char *old, int to, const char *new)
 	return linkat(from, old, to, new, 0);
 }
 
-int p9_fs_link(const struct p9_fs *fs, const char *path, const char *dir, const char *name)
+int share_link(const struct share *fs, const char *path, const char *dir, const char *name)
 {
 	return two_places(fs, path, dir, name, link_at);
 }
 
-int p9_fs_rename(const struct p9_fs *fs, const char *path, const char *dir, const char *name)
+int share_rename(const struct share *fs, const char *path, const char *dir, const char *name)
 {
 	return two_places(fs, path, dir, name, renameat);
 }
 
-int p9_fs_unlink(const struct p9_fs *fs, const char *path, bool is_dir)
+int share_unlink(const struct share *fs, const char *path, bool is_dir)
 {
 	const char *name;
 	int place = resolve_parent(fs, path, &name), r;
@@ -292,7 +313,7 @@ int p9_fs_unlink(const struct p9_fs *fs, const char *path, bool is_dir)
 	return r;
 }
 
-int p9_fs_readlink(const struct p9_fs *fs, const char *path, char *buf, size_t len)
+int share_readlink(const struct share *fs, const char *path, char *buf, size_t len)
 {
 	int place = resolve(fs, path, O_PATH), r;
 
@@ -303,7 +324,7 @@ int p9_fs_readlink(const struct p9_fs *fs, const char *path, char *buf, size_t l
 	return r;
 }
 
-int p9_fs_getdents(int fd, u64 off, void *buf, size_t len)
+int share_getdents(int fd, u64 off, void *buf, size_t len)
 {
 	if (lseek(fd, (off_t)off, SEEK_SET) < 0)
 		return -errno;
