@@ -372,12 +372,6 @@ void agent_start(struct agent *a)
 			chr_start(a->port[i].host);
 }
 
-void agent_reset(struct agent *a)
-{
-	a->tx_len = 0;
-	a->rx_len = 0;
-}
-
 void agent_free(struct agent *a)
 {
 	if (!a)

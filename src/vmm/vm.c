@@ -153,11 +153,14 @@ static void do_reset(struct task *t)
 
 	if (vm->end != VM_RUNNING)
 		return;
+	if (vm->agent) {
+		err_set(&e, EIO, "the guest restarted before the command's result came");
+		vm_fail(vm, &e);
+		return;
+	}
 	vcpus_pause(vm);
 	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
 		blk_drain(vm->blk[i]);
-	if (vm->agent)
-		agent_reset(vm->agent);
 	if (power_on(vm, &e))
 		vm_fail(vm, &e);
 	vm_event(vm, "reset");
