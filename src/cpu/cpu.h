@@ -49,6 +49,8 @@ struct cpu_io {
 	bool (*apic_wrmsr)(void *io, u32 msr, u64 val);
 	u8 (*get_cr8)(void *io); /* TPR bits 7:4 */
 	void (*set_cr8)(void *io, u8 val);
+	/* The guest wrote its TSC: guest TSC = host TSC + offset from now on. May be NULL. */
+	void (*tsc_moved)(void *io, u64 offset);
 	u64 (*wall_ns)(void *io); /* UTC for the KVM wall clock, nanoseconds since 1970 */
 	void *io;
 };

@@ -372,6 +372,20 @@ void agent_start(struct agent *a)
 			chr_start(a->port[i].host);
 }
 
+void agent_resize(struct agent *a)
+{
+	u16 cols, rows;
+	u8 size[4];
+
+	if (!a->term || !a->running || !term_size(STDIN_FILENO, &cols, &rows))
+		return;
+	size[0] = (u8)rows;
+	size[1] = (u8)(rows >> 8);
+	size[2] = (u8)cols;
+	size[3] = (u8)(cols >> 8);
+	send_frame(a, 'W', size, sizeof size);
+}
+
 void agent_free(struct agent *a)
 {
 	if (!a)

@@ -31,6 +31,7 @@ struct agent_cfg {
 struct agent *agent_new(const struct agent_cfg *c, struct err *e) MUST_CHECK;
 void agent_ports(struct agent *a, struct virtio_console_cfg *ret);
 void agent_start(struct agent *a); /* the device exists */
+void agent_resize(struct agent *a); /* our terminal has a new size */
 void agent_free(struct agent *a);  /* after the device; writes out what is buffered */
 
 #endif

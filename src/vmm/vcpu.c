@@ -130,6 +130,16 @@ static void io_set_cr8(void *io, u8 val)
 	unlock(c->vm);
 }
 
+static void io_tsc_moved(void *io, u64 offset)
+{
+	struct vm_cpu *c = io;
+
+	lock(c->vm);
+	c->tsc_offset = offset;
+	lapic_tsc_changed(c->lapic);
+	unlock(c->vm);
+}
+
 static u64 io_wall_ns(void *io UNUSED)
 {
 	return os_wall_ns();
@@ -151,7 +161,7 @@ void vcpus_signal(void *vm_cpu, enum lapic_signal what, u8 arg)
 
 u64 vcpus_tsc(void *vm_cpu)
 {
-	return __rdtsc() + ((struct vm_cpu *)vm_cpu)->vm->tsc_offset;
+	return __rdtsc() + ((struct vm_cpu *)vm_cpu)->tsc_offset;
 }
 
 /* -- threads --------------------------------------------------------------------------- */
@@ -242,6 +252,7 @@ int vcpus_new(struct vm *vm, struct err *e)
 			.apic_wrmsr = io_apic_wrmsr,
 			.get_cr8 = io_get_cr8,
 			.set_cr8 = io_set_cr8,
+			.tsc_moved = io_tsc_moved,
 			.wall_ns = io_wall_ns,
 			.io = &vm->cpu[i],
 		};

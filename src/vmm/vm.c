@@ -65,7 +65,11 @@ static void on_signal(struct watch *w, u32 events UNUSED)
 	struct vm *vm = container_of(w, struct vm, signals);
 	struct signalfd_siginfo si;
 
-	if (read(w->fd, &si, sizeof si) == sizeof si)
+	if (read(w->fd, &si, sizeof si) != sizeof si)
+		return;
+	if (si.ssi_signo == SIGWINCH && vm->agent)
+		agent_resize(vm->agent);
+	else if (si.ssi_signo != SIGWINCH)
 		vm_end(vm, VM_STOPPED, 128 + (int)si.ssi_signo);
 }
 
@@ -131,14 +135,14 @@ static int load_kernel(struct vm *vm, struct x86_state *s, struct err *e)
 /* Everything to power-on values and the kernel in memory; the vCPUs are not running. */
 static int power_on(struct vm *vm, struct err *e)
 {
+	const u64 tsc_offset = 0 - __rdtsc(); /* the guest's counters start at 0, together */
 	struct x86_state s;
 
 	board_reset(vm);
 	TRY(board_assign_pci(vm, e));
-	vm->tsc_offset = 0 - __rdtsc();
 	for (unsigned i = 0; i < vm->cfg->nr_cpus; i++) {
 		x86_state_reset(&s, i == 0);
-		s.tsc_offset = vm->tsc_offset;
+		s.tsc_offset = vm->cpu[i].tsc_offset = tsc_offset;
 		if (i == 0)
 			TRY(load_kernel(vm, &s, e));
 		TRY(vm->engine->set_state(vm->cpu[i].v, &s, e));
@@ -268,7 +272,7 @@ static int open_agent(struct vm *vm, struct err *e)
 
 static int watch_signals(struct vm *vm, struct err *e)
 {
-	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP };
+	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP, SIGWINCH };
 
 	vm->signals = (struct watch){ .fd = fd_signalfd(sigs, array_len(sigs)), .fn = on_signal };
 	if (vm->signals.fd < 0)

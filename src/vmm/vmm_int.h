@@ -30,6 +30,7 @@ struct vm_cpu {
 	unsigned index;
 	struct vcpu *v;
 	struct dev *lapic;
+	u64 tsc_offset; /* guest TSC = host TSC + this */
 	struct thread thread;
 	bool started;
 };
@@ -43,7 +44,6 @@ struct vm {
 	const struct cpu_engine *engine;
 	struct cpu_vm *cpu_vm;
 	struct vm_cpu cpu[PC_MAX_CPUS];
-	u64 tsc_offset; /* guest TSC = host TSC + this, since the last reset */
 
 	/* The board (board_pc.c). */
 	struct bus *pio, *mmio;

@@ -62,6 +62,13 @@ void io_set_cr8(struct vcpu *v, u8 val)
 	v->io.set_cr8(v->io.io, val);
 }
 
+void io_tsc_moved(struct vcpu *v)
+{
+	fp_park(v);
+	if (v->io.tsc_moved)
+		v->io.tsc_moved(v->io.io, v->s.tsc_offset);
+}
+
 u64 io_wall_ns(struct vcpu *v)
 {
 	fp_park(v);

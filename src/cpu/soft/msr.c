@@ -44,6 +44,7 @@ static void move_tsc(struct vcpu *v, u64 delta)
 	v->s.tsc_offset += delta;
 	v->s.tsc_adjust += delta;
 	pvclock_update(v);
+	io_tsc_moved(v);
 }
 
 static bool get_tsc(struct vcpu *v, u32 nr, u64 *ret)

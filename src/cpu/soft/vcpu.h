@@ -153,6 +153,7 @@ bool io_apic_rdmsr(struct vcpu *v, u32 msr, u64 *ret);
 bool io_apic_wrmsr(struct vcpu *v, u32 msr, u64 val);
 u8 io_get_cr8(struct vcpu *v);
 void io_set_cr8(struct vcpu *v, u8 val);
+void io_tsc_moved(struct vcpu *v); /* tsc_offset changed */
 u64 io_wall_ns(struct vcpu *v);
 
 /* Copies without touching vector registers. */
