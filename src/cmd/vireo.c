@@ -109,6 +109,21 @@ static int open_shares(struct vm_config *c, struct err *e)
 
 /* -- serial --------------------------------------------------------------------------------- */
 
+/* A socket that nobody listens on any more; anything else is not ours to remove. */
+static bool is_stale(const struct sockaddr_un *a)
+{
+	struct stat st;
+	bool refused;
+	int fd;
+
+	if (lstat(a->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	refused = connect(fd, (const struct sockaddr *)a, sizeof *a) < 0 && errno == ECONNREFUSED;
+	close(fd);
+	return refused;
+}
+
 static int listen_at(const char *path, i32 *ret, struct err *e)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
@@ -117,6 +132,8 @@ static int listen_at(const char *path, i32 *ret, struct err *e)
 	if (fd < 0)
 		return err_set(e, errno, "--serial: %s", strerror(errno));
 	strncpy(a.sun_path, path, sizeof a.sun_path - 1);
+	if (is_stale(&a))
+		unlink(path);
 	if (bind(fd, (const struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 4) < 0) {
 		int code = errno;
 
