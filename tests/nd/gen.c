@@ -403,7 +403,44 @@ static unsigned bytes_xsave(u8 *b)
 	return put_tail(b, n);
 }
 
+/* System instructions whose effect in user mode is defined: mostly #GP. */
+static const struct sys_op {
+	u8 map, op, ext; /* ext: of ModRM, 0xff any */
+} sys_ops[] = {
+	{ MAP_1, 0x8c, 0xff }, { MAP_1, 0x9c, 0xff }, { MAP_1, 0x9d, 0xff }, { MAP_1, 0x9c, 0xff },
+	{ MAP_1, 0xe4, 0xff }, { MAP_1, 0xe5, 0xff }, { MAP_1, 0xe6, 0xff }, { MAP_1, 0xe7, 0xff },
+	{ MAP_1, 0xec, 0xff }, { MAP_1, 0xed, 0xff }, { MAP_1, 0xee, 0xff }, { MAP_1, 0xef, 0xff },
+	{ MAP_1, 0x6c, 0xff }, { MAP_1, 0x6f, 0xff }, { MAP_1, 0xf4, 0xff }, { MAP_1, 0xfa, 0xff },
+	{ MAP_1, 0xfb, 0xff }, { MAP_0F, 0x06, 0xff }, { MAP_0F, 0x08, 0xff },
+	{ MAP_0F, 0x09, 0xff }, { MAP_0F, 0x20, 0xff }, { MAP_0F, 0x22, 0xff },
+	{ MAP_0F, 0x30, 0xff }, { MAP_0F, 0x32, 0xff }, { MAP_0F, 0x00, 2 }, { MAP_0F, 0x00, 3 },
+	{ MAP_0F, 0x01, 2 }, { MAP_0F, 0x01, 3 }, { MAP_0F, 0x01, 6 }, { MAP_0F, 0x01, 7 },
+};
+
+static unsigned bytes_sys(u8 *b)
+{
+	const struct sys_op *s = &sys_ops[rnd_below(array_len(sys_ops))];
+	unsigned n = put_prefixes(b, false);
+
+	if (s->map == MAP_0F)
+		b[n++] = 0x0f;
+	b[n++] = s->op;
+	b[n] = (u8)rnd();
+	if (s->ext != 0xff)
+		b[n] = (b[n] & 0x07) | (u8)(s->ext << 3); /* memory */
+	return put_tail(b, n + 1);
+}
+
 /* -- classes -- */
+
+static bool is_sys(const struct insn *i)
+{
+	for (unsigned k = 0; k < array_len(sys_ops); k++)
+		if (i->cls == CLS_SYS && i->map == sys_ops[k].map && i->op == sys_ops[k].op &&
+		    (sys_ops[k].ext == 0xff || (i->is_mem && (i->modrm >> 3 & 7) == sys_ops[k].ext)))
+			return true;
+	return false;
+}
 
 static bool is_int(const struct insn *i)
 {
@@ -484,6 +521,7 @@ const struct nd_class nd_classes[] = {
 	{ "fma", 4, bytes_fma, is_fma },	   { "avx", 12, bytes_avx, is_avx },
 	{ "avx512", 12, bytes_evex, is_evex },	   { "opmask", 3, bytes_kreg, is_kreg },
 	{ "xsave", 2, bytes_xsave, is_xsave },
+	{ "system", 2, bytes_sys, is_sys },
 };
 const unsigned nd_nr_classes = array_len(nd_classes);
 
@@ -590,10 +628,17 @@ u64 nd_operand_la(const struct nd_case *c, const struct insn *i, u64 at)
 static void prepare_memory(const struct nd_case *c, const struct insn *i, u64 at)
 {
 	ALIGNED(64) u8 img[X86_XSAVE_SIZE];
-	u64 la = nd_operand_la(c, i, at);
+	u64 la = i->is_mem ? nd_operand_la(c, i, at) : 0;
 	u64 mask = xs_layout()->mask;
 	bool compact = rnd_pct(30);
 
+	if (i->cls == CLS_SYS && i->op == 0x9d && i->map == MAP_1) { /* POPF */
+		u64 fl = rnd() & (FL_ARITH | FL_DF | FL_NT | FL_ID | FL_IF | FL_IOPL | FL_RF |
+				  FL_VIF | FL_VIP | (rnd_pct(20) ? FL_TF : 0));
+
+		nd_poke(c->in.gpr[RSP], &fl, 8);
+		return;
+	}
 	if (i->cls == CLS_VEC && i->op == 0xae) { /* LDMXCSR */
 		u32 mxcsr = (u32)rnd() & (rnd_pct(80) ? 0xffff : ~0u);
 
@@ -636,6 +681,8 @@ static bool pick_insn(struct nd_case *c, const struct nd_class *cl, struct insn 
 			continue;
 		if (ret->rep && (ret->op & 0xfe) == 0xe0 && is_branch(ret))
 			continue; /* AMD: REPNE turns LOOPE into LOOPNE; documented nowhere */
+		if (ret->cls == CLS_SYS && ret->op == 0x9d && c->dirty & BIT(RSP))
+			continue; /* POPF only of what was put there: AC must stay clear */
 		if (mode == 4 && (ret->seg == SEG_FS || ret->seg == SEG_GS))
 			continue; /* natively null in this process */
 		if (c->xrstor_ran && ret->cls == CLS_XSAVE && ret->op == 0xae &&
@@ -672,7 +719,7 @@ static bool add_insn(struct nd_case *c, int only)
 	aim(c, i, at, c->la + c->len);
 	insn_decode(i, at, 15, mode);
 	aim_implicit(c, i);
-	if (i->is_mem)
+	if (i->is_mem || i->op == 0x9d)
 		prepare_memory(c, i, c->la + c->len);
 	c->dirty |= i->gpr_w;
 	c->x87_ran |= i->attr & IA_FP || i->cls == CLS_X87;

@@ -88,6 +88,7 @@ __asm__(".text\n"
 	"	mov 56(%rdi), %rdi\n"
 	"	jmp *nd_entry(%rip)\n"
 	"nd_return:\n"
+	"	pushq $0x202; popfq\n" /* sigreturn keeps NT */
 	"	fninit\n"
 	"	ldmxcsr nd_mxcsr_default(%rip)\n"
 	"	vzeroupper\n"

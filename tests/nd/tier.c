@@ -59,6 +59,7 @@ static void user_mode(struct x86_state *s)
 	for (unsigned n = 0; n < NR_SEGS; n++)
 		flat_segment(&s->seg[n], 0x2b, data);
 	set_code_size(s, 8);
+	s->seg[SEG_FS].sel = s->seg[SEG_GS].sel = 0;
 	s->seg[SEG_FS].base = ND_FS_BASE;
 	s->seg[SEG_GS].base = ND_GS_BASE;
 	s->activity = ACT_RUNNING;
