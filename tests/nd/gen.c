@@ -681,6 +681,8 @@ static bool pick_insn(struct nd_case *c, const struct nd_class *cl, struct insn 
 			continue;
 		if (ret->rep && (ret->op & 0xfe) == 0xe0 && is_branch(ret))
 			continue; /* AMD: REPNE turns LOOPE into LOOPNE; documented nowhere */
+		if (ret->enc == ENC_EVEX && ret->rm_kind == OK_GPR && (ret->rm & 15) == RSP)
+			continue; /* Zen 5 reads a stale rsp after PUSH */
 		if (ret->cls == CLS_SYS && ret->op == 0x9d && c->dirty & BIT(RSP))
 			continue; /* POPF only of what was put there: AC must stay clear */
 		if (mode == 4 && (ret->seg == SEG_FS || ret->seg == SEG_GS))
@@ -740,7 +742,7 @@ static void aim_branch(struct nd_case *c, unsigned k)
 
 	if (i->op == 0xff && !i->is_mem) {
 		if (i->modrm >> 3 & 4 ? true : i->modrm >> 3 & 2)
-			if (!(c->pinned & BIT(i->rm)) && rnd_pct(70))
+			if (is_free(c, i->rm) && rnd_pct(70))
 				set_reg(c, i->rm, c->la + to);
 		return;
 	}

@@ -111,7 +111,8 @@ static bool same_fault(const struct nd_case *c, const struct nd_result *nat,
 		return true;
 	if (!i)
 		return false;
-	if (c->mode == 4 && i->is_mem && nd_operand_la(c, i, nat->st.rip) > 0xfffff000)
+	if (c->mode == 4 && i->is_mem &&
+	    (nd_operand_la(c, i, nat->st.rip) > 0xfffff000 || nat->addr > 0xfffff000))
 		return got->vector == EX_GP || got->vector == EX_SS || got->vector == EX_PF;
 	if (nat->vector == EX_PF && got->vector == EX_PF)
 		return (i->cls == CLS_XSAVE || i->cls == CLS_X87) &&

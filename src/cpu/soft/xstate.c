@@ -215,7 +215,8 @@ void xs_set_k(struct vcpu *v, unsigned n, u64 val)
 	if (!(l->mask & XCR0_OPMASK))
 		return;
 	*xs_u64(v, l->comp[XC_OPMASK].off + 8 * n) = val;
-	*xs_u64(v, XS_BV) |= XCR0_OPMASK;
+	if (val)
+		*xs_u64(v, XS_BV) |= XCR0_OPMASK;
 }
 
 static bool x87_initial(struct vcpu *v)
