@@ -130,7 +130,8 @@ static void parse(struct options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "count", 1, NULL, 'n' }, { "seed", 1, NULL, 's' },   { "tier", 1, NULL, 't' },
-		{ "class", 1, NULL, 'c' }, { "bits", 1, NULL, 'b' }, { "keep-going", 0, NULL, 'k' }, { "single", 0, NULL, '1' },
+		{ "class", 1, NULL, 'c' }, { "bits", 1, NULL, 'b' }, { "keep-going", 0, NULL, 'k' },
+		{ "single", 0, NULL, '1' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int opt;

@@ -187,7 +187,7 @@ static unsigned rm_num(const struct regs *r, const struct insn *i)
 	return i->rm_kind == OK_GPR ? r->host[i->rm & 15] : i->rm;
 }
 
-/* VBLENDVPS and its kin: a register in bits 7:4 of the immediate, one of eight outside 64-bit mode. */
+/* VBLENDVPS and its kin: a register in bits 7:4 of the immediate, outside 64-bit mode of eight. */
 static bool is_reg_imm(const struct insn *i)
 {
 	return i->enc == ENC_VEX && i->map == MAP_0F3A && i->op >= 0x4a && i->op <= 0x4c;

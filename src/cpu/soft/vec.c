@@ -107,7 +107,7 @@ static int run_misaligned(struct vcpu *v, const struct insn *i)
 	return vec_run(v, i, stub_edge(v->vec) + STUB_PAGE + 1);
 }
 
-/* v->exc holds the operand's fault. #UD comes first: for EVEX, only the host knows all its rules. */
+/* v->exc holds the operand's fault. #UD comes first: of EVEX only the host knows all the rules. */
 static int mem_fault(struct vcpu *v, const struct insn *i)
 {
 	struct x86_exc fault = v->exc;

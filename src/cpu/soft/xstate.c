@@ -261,14 +261,3 @@ void xs_set_x87_words(struct vcpu *v, u16 fcw, u16 fsw)
 	*xs_u16(v, XS_FCW) = (fcw & 0x1f3f) | 0x40;
 	*xs_u16(v, XS_FSW) = fsw;
 }
-
-u64 xs_in_use(struct vcpu *v)
-{
-	u64 bv;
-
-	fp_park(v);
-	bv = *xs_u64(v, XS_BV) & v->s.xcr0;
-	if (*xs_u32(v, XS_MXCSR) != MXCSR_DEFAULT)
-		bv |= v->s.xcr0 & XCR0_SSE;
-	return bv;
-}

@@ -78,9 +78,6 @@ static inline void xs_clear_pointers(struct vcpu *v)
 	*xs_u16(v, XS_FOP) = 0;
 }
 
-/* XGETBV with ECX = 1: components not in their initial state, of those in XCR0. */
-u64 xs_in_use(struct vcpu *v);
-
 /* MXCSR bits the host and so the guest may set. */
 static inline bool mxcsr_valid(u32 val)
 {
