@@ -252,6 +252,8 @@ static int quickstart_cmdline(struct vm_config *c, struct err *e)
 		TRY(add_cmdline(c, e, "vireo.winsize=%ux%u", rows, cols));
 	if (c->nr_nets && c->net[0].kind != CFG_NET_USER)
 		TRY(add_cmdline(c, e, "vireo.ip=none"));
+	for (u32 n = 0; n < c->nr_shares; n++)
+		TRY(add_cmdline(c, e, "vireo.share=%s:/mnt/%s", c->share[n].tag, c->share[n].tag));
 	return *user ? add_cmdline(c, e, "%s", user) : 0;
 }
 
