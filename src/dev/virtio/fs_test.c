@@ -16,7 +16,7 @@ struct client {
 	struct drv t;
 	char top[64]; /* holds share/ and, outside of it, secret */
 	int fd;
-	u8 rep[9000];
+	_Alignas(8) u8 rep[9000];
 	u32 len; /* of the reply's body */
 };
 

@@ -131,6 +131,10 @@ static u32 rnd(void)
 	return (u32)(seed >> 33);
 }
 
+#ifndef FUZZ_RUNS
+#define FUZZ_RUNS 8 /* more by hand, with sanitizers */
+#endif
+
 /* Chains of random shape and content, some of them malformed, on random queues. */
 static void fuzz_step(struct drv *t)
 {
@@ -148,6 +152,9 @@ static void fuzz_step(struct drv *t)
 		b[i].len = rnd() & 1 ? rnd() % 64 : rnd() % 5000;
 	}
 	drv_add(t, q, b, nr_out, nr_in);
+	if (rnd() % 20 == 0) /* scribble over a ring */
+		drv_put(t, 0x10000 + q * 0x10000 + rnd() % 3 * 0x4000 + rnd() % 512, words,
+			1 + rnd() % 16);
 	drv_kick(t, q);
 	if (rnd() % 8 == 0)
 		drv_write(t, 0x2000 + rnd() % 64, 1u << rnd() % 3, rnd());
@@ -156,12 +163,12 @@ static void fuzz_step(struct drv *t)
 TEST(every_virtio_device_survives_random_requests)
 {
 	for (unsigned i = 0; i < array_len(all); i++) {
-		for (unsigned run = 0; run < 8; run++) {
+		for (unsigned run = 0; run < FUZZ_RUNS; run++) {
 			u64 want = run & 1 ? ~0ull : ~VIRTIO_F_RING_PACKED;
 			struct drv t;
 
 			init_backends();
-			seed = run * 100 + i;
+			seed = run * 100ull + i;
 			CHECK(drv_open(&t, all[i].class, all[i].cfg, want, 64));
 			for (unsigned n = 0; n < 300; n++) {
 				fuzz_step(&t);
