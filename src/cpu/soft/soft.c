@@ -162,16 +162,8 @@ static void soft_signal(struct vcpu *v, enum cpu_signal sig, u8 arg)
 /* INIT leaves the time-stamp counter, MSRs, XCR0 and the vector registers [SDM 3A table 10-1]. */
 static void do_init(struct vcpu *v)
 {
-	const size_t msrs = offsetof(struct x86_state, star);
-	struct x86_state old;
-
 	fp_park(v);
-	old = v->s;
-	x86_state_reset(&v->s, v->index == 0);
-	memcpy((u8 *)&v->s + msrs, (const u8 *)&old + msrs,
-	       offsetof(struct x86_state, pdpte) - msrs);
-	v->s.xcr0 = old.xcr0;
-	memcpy(v->s.xsave, old.xsave, sizeof v->s.xsave);
+	x86_state_init(&v->s, v->index == 0);
 	v->irq_waiting = false;
 	update_cpl(v);
 	mmu_flush_all(v);
