@@ -89,9 +89,10 @@ int op_sysexit(struct vcpu *v, const struct insn *i)
 	bool to64 = i->opsize == 8;
 	u16 sel = v->s.sysenter_cs & 0xfffc;
 
+	TRY(need_cpl0(v)); /* first, on both vendors' processors */
 	if (!sysenter_offered(v))
 		return raise_ex(v, EX_UD);
-	if (!is_protected(v) || v->cpl || !sel)
+	if (!is_protected(v) || !sel)
 		return raise_err(v, EX_GP, 0);
 	if (to64 && !(is_canonical(v->s.gpr[RCX]) && is_canonical(v->s.gpr[RDX])))
 		return raise_err(v, EX_GP, 0);
