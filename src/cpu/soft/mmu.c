@@ -165,6 +165,7 @@ int mmu_translate(struct vcpu *v, u64 la, enum access acc, enum mmu_mode mode, s
 		.writable = e->perm & BIT(ACC_W),
 		.global = e->global,
 		.large = e->shift > 12,
+		.shift = e->shift,
 	};
 	return X_OK;
 }

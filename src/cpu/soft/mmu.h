@@ -32,6 +32,7 @@ struct xlate {
 	bool writable;	/* a write in the same mode may proceed without another walk: W allowed, D set */
 	bool global;	/* PTE.G with CR4.PGE */
 	bool large;	/* from a page larger than 4 KiB */
+	u8 shift;	/* log2 of the guest page's size */
 };
 
 /* Page-walk @la for @acc in @mode. X_OK with *ret, or X_FAULT (#PF). Cached (tagged). */

@@ -44,8 +44,22 @@ struct x86_exc {
 #define REQ_CODE  BIT(5) /* code pages were written by another thread: see code.h */
 #define REQ_SHADOW BIT(6) /* an interrupt shadow ends: look at pending events again */
 
+/* What translated code and its entry and exit paths keep in memory (jit_stubs.c). */
+struct jit_regs {
+	u64 host_rsp; /* the C stack while translated code runs */
+	u64 target;   /* host address to enter at */
+	u64 flags;    /* guest arithmetic flags on entry and exit */
+	u64 rax;      /* guest rax while eax holds flags */
+	u64 tmp;      /* one guest value across a second memory check */
+	u64 pc;	      /* exit: host address behind the exiting call */
+	u64 site;     /* exit: index of the guest instruction in its block */
+	u64 ret;      /* interpreter call: where to continue */
+};
+
 struct vcpu {
 	struct x86_state s; /* must be first: translated code addresses s.gpr from rsp */
+
+	struct jit_regs jr;   /* scratch of translated code, addressed from rsp */
 
 	_Atomic u32 exit_req; /* REQ_*, set by any thread, polled by translated code */
 	_Atomic bool asleep;  /* in futex on exit_req: soft_request() must wake it */

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * jit_int.h - the translator's own structures: private to jit*.c, tlb.c,
+ * translate*.c
+ *
+ * Register mapping while translated code runs. rax rcx rdx rbx rsi rdi rbp r8 r9
+ * r12 r13 r14 hold the guest's registers of the same name; r15 holds the guest's
+ * rsp; r10 and r11 are scratch, the guest's r10, r11 and r15 live in s.gpr; rsp is
+ * the struct vcpu, with the helpers' stack below it; gs base is the translation
+ * table of the current address space and privilege; arithmetic flags and vector
+ * registers are the guest's own.
+ *
+ * Translation table: one u64 per 4 KiB page, indexed by address bits 40:12:
+ * (host address - guest address) | 1 if writable; 0 = ask the MMU. The 67h prefix
+ * wraps the index, so no guest address reaches outside the table; the bits above
+ * 40 are checked by the host's MMU, because guest RAM is the only thing mapped at
+ * its offset modulo 2 TiB (mem.h). Directly below the table is the jump table: one
+ * host address per low 16 bits of rip; a block checks r10 against its own rip.
+ */
+#ifndef CPU_SOFT_JIT_INT_H
+#define CPU_SOFT_JIT_INT_H
+
+#include "cpu/soft/codebuf.h"
+#include "cpu/soft/emit.h"
+#include "cpu/soft/jit.h"
+#include "cpu/soft/mmu.h"
+#include "cpu/soft/tlb.h"
+
+#define HOST_RSP R15 /* host register of the guest's rsp */
+#define TABLE_ENTRIES (1ull << 29)
+#define TABLE_BYTES   (TABLE_ENTRIES * 8)
+#define JT_ENTRIES    65536u
+#define JT_BYTES      (JT_ENTRIES * 8)
+
+#define MAX_INSNS 32
+#define NR_LOG	  4096 /* table entries remembered for a cheap flush */
+#define NR_JLOG	  2048
+
+/* One address space at one privilege. */
+struct table {
+	u8 *map;	/* reservation: jump table, then translation table */
+	u64 *e;		/* translation entries; gs base */
+	u64 *jt;	/* jump table */
+	u8 id;		/* index in jit.table */
+	u16 pcid;	/* user tables: whose */
+	u64 used;	/* tick of last use, for replacement */
+	u32 nr_log, nr_jlog;
+	bool log_full, jlog_full;
+	bool has_2m, has_1g; /* entries from large pages exist: INVLPG clears their whole region */
+	u32 log[NR_LOG];     /* indexes of non-global entries */
+	u16 jlog[NR_JLOG];
+	u64 exec[64];	     /* bloom filter of pages with jump entries: bit vpn & 4095 */
+};
+
+enum { T_KERNEL, T_KERNEL_AC, T_USER, NR_USER = 6, NR_TABLES = T_USER + NR_USER };
+
+/* Where a frame is mapped writable: what must change when code is translated from it. */
+#define NR_WRITERS 3
+struct writers {
+	u32 rec[NR_WRITERS]; /* table id << 29 | index */
+	bool used[NR_WRITERS], overflow;
+};
+
+/* A jump that goes straight into another block, or to its own exit until that exists. */
+struct link {
+	u32 hole;  /* offset of the rel32 */
+	i32 exit;  /* rel32 value that leads to the exit */
+	u32 next;  /* next link into the same block + 1 */
+};
+
+struct block {
+	u64 rip;
+	gpa_t gpa;
+	u32 key;	    /* enum key bits */
+	u32 start, body, end; /* offsets in the code buffer: verified entry, chained entry, end */
+	u32 map;	    /* first of nr_insns entries in insn_map */
+	u32 hash_next, frame_next; /* index + 1 */
+	u32 links_in;	    /* first struct link + 1 */
+	u16 len;	    /* guest bytes */
+	u8 nr_insns;
+	bool dead;
+	struct {
+		u32 pc;	  /* offset behind the exit's call; 0 = none */
+		u32 hole; /* the jump to patch */
+		u64 rip;
+	} out[2];
+};
+
+#define NR_HASH	  (1u << 16)
+#define MAX_BLOCKS (1u << 19)
+#define MAX_LINKS  (1u << 20)
+#define MAX_MAP	   (1u << 22)
+
+/* Mode bits a block depends on. */
+#define KEY_X87 BIT(0) /* x87/MMX usable: CR0.EM = TS = 0 */
+#define KEY_SSE BIT(1)
+#define KEY_AVX BIT(2)
+
+/* Why translated code came back. */
+enum jit_exit { JX_MISS, JX_INTERP, JX_POLL, JX_CHAIN, JX_DONE };
+
+#define NR_CODE_WRITES 64
+
+struct jit {
+	struct codebuf code;
+	u32 used, low; /* next free byte; first after the fixed stubs */
+	i64 delta;     /* rx - rw */
+
+	/* fixed stubs, in the executable mapping (jit_stubs.c) */
+	u64 (*enter)(struct vcpu *v);
+	const u8 *miss, *slow, *exit_interp, *exit_poll, *exit_chain, *call_t0, *call_t0_end;
+	const u8 *fault_exit;
+
+	struct table *table[NR_TABLES];
+	unsigned user; /* index of the current user table */
+	u64 tick;
+	struct table *active; /* gs base */
+
+	u32 hash[NR_HASH];  /* block index + 1 */
+	u32 *frame;	    /* per guest frame: first block + 1 */
+	struct writers *writers; /* per guest frame */
+	u64 nr_frames;
+	struct block *block;
+	u32 nr_blocks;
+	struct link *link;
+	u32 nr_links;
+	u32 *insn_map; /* host offset from start << 12 | guest offset, per instruction */
+	u32 nr_map;
+	u32 gen;       /* bumped when blocks die: callers inside a block leave it */
+
+	/* Code writes by other threads, taken at the next poll. */
+	_Atomic u32 nr_writes; /* > NR_CODE_WRITES: flush everything */
+	struct {
+		_Atomic u64 gpa_len; /* frame << 32 | frames; 0 = being written */
+	} write[NR_CODE_WRITES];
+
+	u64 n_translated, n_flushes, n_misses, n_fills, n_slow, n_faults, n_t0, n_invalidated;
+};
+
+static inline struct jit *jit_of(struct vcpu *v)
+{
+	return v->jit;
+}
+
+/* -- tlb.c ------------------------------------------------------------------------ */
+
+int tables_new(struct jit *j, struct err *e) MUST_CHECK;
+void tables_free(struct jit *j);
+void tables_select(struct vcpu *v);   /* gs base from CPL, AC and PCID */
+/* Fill the entry for @va; false: not a RAM page that allows @acc, the interpreter decides. */
+bool tlb_fill(struct vcpu *v, u64 va, enum access acc);
+void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx);
+void tlb_jump_clear_all(struct jit *j); /* every table's jump entries */
+void tlb_protect_frame(struct vcpu *v, u64 frame); /* drop write permission to it everywhere */
+
+/* -- jit_stubs.c -------------------------------------------------------------------- */
+
+void stubs_emit(struct jit *j);
+
+/* -- translate.c -------------------------------------------------------------------- */
+
+/* Translate at s.rip (mapped at gpa, @bytes readable there in the same page). NULL: the
+ * code buffer is full, or the first instruction is the interpreter's. */
+struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned room, u32 key);
+
+/* -- jit.c --------------------------------------------------------------------------- */
+
+/* The block that contains an address of the executable mapping, or NULL. */
+struct block *block_at(struct jit *j, u64 pc);
+void jit_flush_code(struct vcpu *v);
+u32 jit_slow(struct vcpu *v, u64 va, u64 site);	 /* called by translated code */
+u32 jit_t0(struct vcpu *v, u64 rip, u64 len);	 /* likewise: interpret one, go on inside */
+u32 jit_t0_end(struct vcpu *v, u64 rip);	 /* likewise, then leave */
+
+#endif

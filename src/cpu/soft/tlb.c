@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * tlb.c - the translator's direct-indexed tables: filling and flushing
+ *
+ * One table for the kernel (plus one for EFLAGS.AC = 1 under SMAP) and several
+ * for user mode, one per PCID. Kernel tables also hold the user pages the kernel
+ * touched; those are not global and leave with the address space. Only non-global
+ * entries are logged: a full flush drops the whole table.
+ */
+#include "cpu/soft/jit_int.h"
+
+#include <errno.h>
+#include <immintrin.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define INDEX(va) (((va) >> 12) & (TABLE_ENTRIES - 1))
+
+static struct table *table_new(const struct jit *j)
+{
+	size_t span = JT_BYTES + TABLE_BYTES;
+	struct table *t = calloc(1, sizeof *t);
+
+	if (!t)
+		return NULL;
+	t->map = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		      -1, 0);
+	if (t->map == MAP_FAILED) {
+		free(t);
+		return NULL;
+	}
+	t->jt = (void *)t->map;
+	t->e = (void *)(t->map + JT_BYTES);
+	for (unsigned k = 0; k < JT_ENTRIES; k++)
+		t->jt[k] = (u64)j->miss;
+	return t;
+}
+
+int tables_new(struct jit *j, struct err *e)
+{
+	for (unsigned k = 0; k < NR_TABLES; k++) {
+		j->table[k] = table_new(j);
+		if (j->table[k])
+			j->table[k]->id = (u8)k;
+		else
+			return err_set(e, ENOMEM, "cpu: no address space for translation tables");
+	}
+	j->user = T_USER;
+	return 0;
+}
+
+void tables_free(struct jit *j)
+{
+	for (unsigned k = 0; k < NR_TABLES; k++) {
+		if (!j->table[k])
+			continue;
+		munmap(j->table[k]->map, JT_BYTES + TABLE_BYTES);
+		free(j->table[k]);
+	}
+}
+
+void tables_select(struct vcpu *v)
+{
+	struct jit *j = v->jit;
+	unsigned k = T_KERNEL;
+
+	if (v->cpl == 3)
+		k = j->user;
+	else if (v->s.cr4 & CR4_SMAP && v->s.rflags & FL_AC)
+		k = T_KERNEL_AC;
+	if (j->active == j->table[k])
+		return;
+	j->active = j->table[k];
+	__asm__ volatile("wrgsbase %0" : : "r"(j->active->e));
+}
+
+/* -- jump table ---------------------------------------------------------------------- */
+
+static void jumps_clear(struct jit *j, struct table *t)
+{
+	unsigned n = t->jlog_full ? JT_ENTRIES : t->nr_jlog;
+
+	for (unsigned k = 0; k < n; k++)
+		t->jt[t->jlog_full ? k : t->jlog[k]] = (u64)j->miss;
+	t->nr_jlog = 0;
+	t->jlog_full = false;
+	for (unsigned k = 0; k < array_len(t->exec); k++)
+		t->exec[k] = 0;
+}
+
+void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx)
+{
+	struct table *t = v->jit->active;
+	u64 vpn = rip >> 12;
+
+	if (t->nr_jlog < NR_JLOG)
+		t->jlog[t->nr_jlog++] = (u16)rip;
+	else
+		t->jlog_full = true;
+	t->exec[(vpn & 4095) / 64] |= BIT_ULL(vpn & 63);
+	t->jt[rip & 0xffff] = (u64)rx;
+}
+
+void tlb_jump_clear_all(struct jit *j)
+{
+	for (unsigned k = 0; k < NR_TABLES; k++)
+		jumps_clear(j, j->table[k]);
+}
+
+/* -- entries --------------------------------------------------------------------------- */
+
+static void log_entry(struct table *t, u64 idx)
+{
+	if (t->nr_log < NR_LOG)
+		t->log[t->nr_log++] = (u32)idx;
+	else
+		t->log_full = true;
+}
+
+static void remember_writer(struct vcpu *v, unsigned k, u64 idx, u64 frame);
+
+bool tlb_fill(struct vcpu *v, u64 va, enum access acc)
+{
+	struct table *t = v->jit->active;
+	struct xlate x;
+	u64 entry;
+
+	if (!is_canonical(va) || mmu_translate(v, va, acc, mmu_data_mode(v), &x) != X_OK || !x.host)
+		return false;
+	entry = ((u64)x.host - va) & ~0xfffull;
+	if (x.writable && !mem_code_map(v->mem)[x.gpa / MEM_PAGE])
+		entry |= 1;
+	else if (acc == ACC_W)
+		return false;
+	if (!x.global)
+		log_entry(t, INDEX(va));
+	if (x.large) {
+		t->has_2m = true;
+		t->has_1g |= x.shift > 22;
+	}
+	t->e[INDEX(va)] = entry;
+	if (entry & 1)
+		remember_writer(v, t->id, INDEX(va), x.gpa / MEM_PAGE);
+	v->jit->n_fills++;
+	return entry >= 2;
+}
+
+static void drop_all(struct jit *j, struct table *t)
+{
+	madvise(t->e, TABLE_BYTES, MADV_DONTNEED);
+	t->nr_log = 0;
+	t->log_full = t->has_2m = t->has_1g = false;
+	jumps_clear(j, t);
+}
+
+static void drop_nonglobal(struct jit *j, struct table *t)
+{
+	if (t->log_full) {
+		madvise(t->e, TABLE_BYTES, MADV_DONTNEED);
+		t->has_2m = t->has_1g = false;
+	} else {
+		for (unsigned k = 0; k < t->nr_log; k++)
+			t->e[t->log[k]] = 0;
+	}
+	t->nr_log = 0;
+	t->log_full = false;
+	if (t != j->table[T_KERNEL] && t != j->table[T_KERNEL_AC])
+		jumps_clear(j, t);
+}
+
+static void drop_kernel_nonglobal(struct vcpu *v)
+{
+	drop_nonglobal(v->jit, v->jit->table[T_KERNEL]);
+	drop_nonglobal(v->jit, v->jit->table[T_KERNEL_AC]);
+}
+
+static void drop_page(struct jit *j, struct table *t, u64 la)
+{
+	u64 idx = INDEX(la), vpn = la >> 12;
+
+	if (t->has_1g)
+		madvise(&t->e[idx & ~0x3ffffull], 8ull << 18, MADV_DONTNEED);
+	else if (t->has_2m)
+		zero_bytes(&t->e[idx & ~511ull], 4096);
+	else
+		t->e[idx] = 0;
+	if (t->has_2m || t->exec[(vpn & 4095) / 64] & BIT_ULL(vpn & 63))
+		jumps_clear(j, t);
+}
+
+void tlb_flush_all(struct vcpu *v)
+{
+	if (!v->jit)
+		return;
+	for (unsigned k = 0; k < NR_TABLES; k++)
+		drop_all(v->jit, v->jit->table[k]);
+}
+
+void tlb_flush_nonglobal(struct vcpu *v)
+{
+	if (!v->jit)
+		return;
+	for (unsigned k = T_USER; k < NR_TABLES; k++)
+		if (v->jit->table[k]->pcid == v->jit->table[v->jit->user]->pcid)
+			drop_nonglobal(v->jit, v->jit->table[k]);
+	drop_kernel_nonglobal(v);
+}
+
+void tlb_flush_page(struct vcpu *v, u64 la)
+{
+	if (!v->jit)
+		return;
+	drop_page(v->jit, v->jit->table[T_KERNEL], la);
+	drop_page(v->jit, v->jit->table[T_KERNEL_AC], la);
+	drop_page(v->jit, v->jit->table[v->jit->user], la);
+}
+
+void tlb_flush_pcid(struct vcpu *v, u16 pcid)
+{
+	if (!v->jit)
+		return;
+	for (unsigned k = T_USER; k < NR_TABLES; k++)
+		if (v->jit->table[k]->pcid == pcid)
+			drop_nonglobal(v->jit, v->jit->table[k]);
+	if (v->jit->table[v->jit->user]->pcid == pcid)
+		drop_kernel_nonglobal(v);
+}
+
+/* The user table of the new PCID, taking over the least recently used one if need be. */
+void tlb_switch_pcid(struct vcpu *v)
+{
+	struct jit *j = v->jit;
+	u16 pcid = v->s.cr4 & CR4_PCIDE ? v->s.cr3 & 0xfff : 0;
+	unsigned best = T_USER;
+
+	if (!j)
+		return;
+	drop_kernel_nonglobal(v);
+	for (unsigned k = T_USER; k < NR_TABLES; k++) {
+		if (j->table[k]->used && j->table[k]->pcid == pcid) {
+			best = k;
+			break;
+		}
+		if (j->table[k]->used < j->table[best]->used)
+			best = k;
+	}
+	if (j->table[best]->pcid != pcid || !j->table[best]->used)
+		drop_nonglobal(j, j->table[best]);
+	j->table[best]->pcid = pcid;
+	j->table[best]->used = ++j->tick;
+	j->user = best;
+}
+
+/* -- writable mappings of a frame ------------------------------------------------------- */
+
+/* Does entry @idx of @t still map @frame writable? */
+static bool maps_writable(struct vcpu *v, const struct table *t, u64 idx, u64 frame)
+{
+	u64 host = (u64)mem_base(v->mem) + frame * MEM_PAGE, e = t->e[idx];
+
+	/* The table knows the page's address only modulo its span; so does this test. */
+	return e & 1 && !(((e & ~1ull) + (idx << 12) - host) & (TABLE_ENTRIES * 4096 - 1));
+}
+
+static void remember_writer(struct vcpu *v, unsigned k, u64 idx, u64 frame)
+{
+	struct jit *j = v->jit;
+	struct writers *w = &j->writers[frame];
+	u32 rec = (u32)(k << 29 | idx);
+
+	for (unsigned n = 0; n < NR_WRITERS; n++) {
+		if (w->rec[n] == rec)
+			return;
+		if (!w->used[n] || !maps_writable(v, j->table[w->rec[n] >> 29],
+						  w->rec[n] & (TABLE_ENTRIES - 1), frame)) {
+			w->rec[n] = rec;
+			w->used[n] = true;
+			return;
+		}
+	}
+	w->overflow = true;
+}
+
+/*
+ * Translated code now comes from @frame: no table may let it be written without
+ * notice. Happens once per new code frame.
+ */
+void tlb_protect_frame(struct vcpu *v, u64 frame)
+{
+	struct jit *j = v->jit;
+	struct writers *w = &j->writers[frame];
+
+	for (unsigned n = 0; n < NR_WRITERS; n++) {
+		struct table *t = j->table[w->rec[n] >> 29];
+		u64 idx = w->rec[n] & (TABLE_ENTRIES - 1);
+
+		if (w->used[n] && maps_writable(v, t, idx, frame))
+			t->e[idx] &= ~1ull;
+		w->used[n] = false;
+	}
+	if (w->overflow)
+		for (unsigned k = 0; k < NR_TABLES; k++)
+			drop_all(j, j->table[k]);
+	w->overflow = false;
+}

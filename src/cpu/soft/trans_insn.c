@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * trans_insn.c - host code for one guest instruction
+ *
+ * Guest registers that have no host register (r10, r11, r15) are loaded into a
+ * scratch register, used, and stored back. With a memory operand, r10 holds the
+ * guest address and r11 the table entry; when a data operand needs a scratch too,
+ * the two are first added into r10.
+ */
+#include "cpu/soft/translate.h"
+
+#include <stddef.h>
+
+static bool is_homed(unsigned g)
+{
+	return g == R10 || g == R11 || g == R15;
+}
+
+/* Host register of a guest register that has one. */
+static unsigned host_reg(unsigned g)
+{
+	return g == RSP ? HOST_RSP : g;
+}
+
+static void load_home(struct trans *t, unsigned scratch, unsigned g)
+{
+	e_load(&t->e, scratch, RSP, GPROFF(g));
+}
+
+static void store_home(struct trans *t, unsigned scratch, unsigned g)
+{
+	e_store(&t->e, scratch, RSP, GPROFF(g));
+}
+
+/* -- through the interpreter ------------------------------------------------------------ */
+
+static void by_interpreter(struct trans *t, const struct insn *i)
+{
+	bool ends = i->attr & IA_ENDS || i->cls == CLS_UD;
+
+	e_imm(&t->e, R10, t->rip[t->k]);
+	e_imm(&t->e, R11, i->len);
+	e_call(&t->e, t->j->delta, ends ? t->j->call_t0_end : t->j->call_t0);
+	t->ended |= ends;
+}
+
+/* -- effective addresses -------------------------------------------------------------------- */
+
+static bool has_seg_base(const struct insn *i)
+{
+	return i->mem_seg == SEG_FS || i->mem_seg == SEG_GS;
+}
+
+/* lea dst, [base + index * scale + disp] with host registers. */
+static void lea_full(struct trans *t, bool w, unsigned base, unsigned index, unsigned scale,
+		     i64 disp)
+{
+	struct insn lea = { .op = 0x8d, .has_modrm = true, .is_mem = true, .w = w };
+	struct opmap m = { .reg = R10, .mem = true, .base = (u8)base, .index = (u8)index,
+			   .scale = (u8)scale, .disp = (i32)disp };
+
+	e_insn(&t->e, &lea, &m);
+}
+
+static unsigned ea_reg(struct trans *t, unsigned g, unsigned scratch)
+{
+	if (g == REG_NONE)
+		return REG_NONE;
+	if (!is_homed(g))
+		return host_reg(g);
+	load_home(t, scratch, g);
+	return scratch;
+}
+
+static void add_seg_base(struct trans *t, const struct insn *i)
+{
+	if (!has_seg_base(i))
+		return;
+	e_load(&t->e, R11, RSP, VOFF(s.seg) + (i32)(i->mem_seg * sizeof(struct x86_seg)));
+	lea_full(t, true, R10, R11, 1, 0);
+}
+
+/* r10 = the memory operand's linear address; r11 is clobbered, flags are not. */
+static void put_ea(struct trans *t, const struct insn *i)
+{
+	bool w = i->adsize == 8;
+	u64 next = t->rip[t->k] + i->len;
+
+	if (i->base == REG_RIP) {
+		u64 a = next + (u64)i->disp;
+
+		e_imm(&t->e, R10, w ? a : (u32)a);
+	} else if (i->base == REG_NONE && i->index == REG_NONE) {
+		e_imm(&t->e, R10, w ? (u64)i->disp : (u32)i->disp);
+	} else {
+		unsigned b = ea_reg(t, i->base, R10), x = ea_reg(t, i->index, R11);
+
+		if (b != REG_NONE && x == REG_NONE && !i->disp && w)
+			e_mov(&t->e, R10, b);
+		else
+			lea_full(t, w, b, x, i->scale, i->disp);
+	}
+	add_seg_base(t, i);
+}
+
+/* -- generic instructions --------------------------------------------------------------------- */
+
+/* One operand field: which guest register, and how it is used. */
+struct field_use {
+	u8 *host; /* where opmap wants the host register */
+	u8 g;
+	bool read, write;
+};
+
+static bool is_high_byte(const struct insn *i, unsigned reg, unsigned size)
+{
+	return size == 1 && !i->rex && i->enc == ENC_LEGACY && reg >= 4 && reg < 8;
+}
+
+static void add_use(struct field_use *u, unsigned *n, u8 *host, unsigned g, unsigned acc,
+		    unsigned size)
+{
+	u[(*n)++] = (struct field_use){
+		.host = host, .g = (u8)g, .read = acc & OP_R || size < 4, .write = acc & OP_W,
+	};
+}
+
+/* GPR fields of @i, high-byte registers excluded: those stay as they are. */
+static unsigned collect_uses(const struct insn *i, struct opmap *m, struct field_use u[3])
+{
+	unsigned n = 0;
+
+	if (i->reg_kind == OK_GPR && !is_high_byte(i, i->reg, i->reg_size))
+		add_use(u, &n, &m->reg, i->reg, i->reg_acc, i->reg_size);
+	if (i->rm_kind == OK_GPR && !i->is_mem && !is_high_byte(i, i->rm, i->rm_size))
+		add_use(u, &n, &m->rm, i->rm, i->rm_acc, i->rm_size);
+	if (i->vvvv_kind == OK_GPR)
+		add_use(u, &n, &m->vvvv, i->vvvv, i->vvvv_acc, 8);
+	return n;
+}
+
+/* A scratch register for guest register g: its own number if that is a scratch and free. */
+static unsigned pick_scratch(unsigned g, unsigned *free_mask)
+{
+	unsigned s = g == R10 && *free_mask & 1 ? R10 : *free_mask & 2 ? R11 : R10;
+
+	*free_mask &= s == R10 ? ~1u : ~2u;
+	return s;
+}
+
+struct homes {
+	unsigned n;
+	u8 g[3], scratch[3];
+	bool read[3], write[3];
+};
+
+/* Fill opmap's GPR fields; false: more homed registers than scratch registers. */
+static bool assign_regs(const struct insn *i, struct opmap *m, struct homes *h, unsigned free_mask)
+{
+	struct field_use u[3];
+	unsigned n = collect_uses(i, m, u);
+
+	h->n = 0;
+	for (unsigned k = 0; k < n; k++) {
+		unsigned q = 0;
+
+		if (!is_homed(u[k].g)) {
+			*u[k].host = (u8)host_reg(u[k].g);
+			continue;
+		}
+		while (q < h->n && h->g[q] != u[k].g)
+			q++;
+		if (q == h->n) {
+			if (!free_mask)
+				return false;
+			h->g[q] = u[k].g;
+			h->scratch[q] = (u8)pick_scratch(u[k].g, &free_mask);
+			h->read[q] = h->write[q] = false;
+			h->n++;
+		}
+		h->read[q] |= u[k].read;
+		h->write[q] |= u[k].write;
+		*u[k].host = h->scratch[q];
+	}
+	return true;
+}
+
+static void load_homes(struct trans *t, const struct homes *h)
+{
+	for (unsigned k = 0; k < h->n; k++)
+		if (h->read[k])
+			load_home(t, h->scratch[k], h->g[k]);
+}
+
+static void store_homes(struct trans *t, const struct homes *h)
+{
+	for (unsigned k = 0; k < h->n; k++)
+		if (h->write[k])
+			store_home(t, h->scratch[k], h->g[k]);
+}
+
+static struct opmap plain_map(const struct insn *i)
+{
+	return (struct opmap){
+		.reg = i->reg_kind == OK_EXT ? (i->modrm >> 3) & 7 : i->reg,
+		.rm = i->rm,
+		.vvvv = i->vvvv,
+	};
+}
+
+static void put_reg_insn(struct trans *t, const struct insn *i)
+{
+	struct opmap m = plain_map(i);
+	struct homes h;
+
+	if (!assign_regs(i, &m, &h, 3)) {
+		by_interpreter(t, i);
+		return;
+	}
+	load_homes(t, &h);
+	e_insn(&t->e, i, &m);
+	store_homes(t, &h);
+}
+
+/* xchg low byte, high byte of rax..rbx: makes AH..BH usable beside REX. */
+static void swap_bytes(struct trans *t, unsigned reg)
+{
+	e8(&t->e, 0x86);
+	e8(&t->e, 0xc0 | reg << 3 | (reg + 4));
+}
+
+static void emit_on_memory(struct trans *t, const struct insn *i, struct opmap *m,
+			   const struct homes *h)
+{
+	bool write = i->rm_acc & OP_W, high = i->reg_kind == OK_GPR && is_high_byte(i, i->reg, i->reg_size);
+
+	m->mem = true;
+	m->base = R10, m->index = R11, m->scale = 1;
+	m->disp = write ? -1 : 0;
+	if (h->n && h->read[0]) {
+		lea_full(t, true, R10, R11, 1, m->disp);
+		m->index = REG_NONE, m->disp = 0;
+		load_homes(t, h);
+	}
+	if (high) {
+		m->reg = i->reg - 4;
+		swap_bytes(t, m->reg);
+	}
+	e_insn(&t->e, i, m);
+	if (high)
+		swap_bytes(t, m->reg);
+	store_homes(t, h);
+}
+
+static bool needs_alignment(const struct insn *i)
+{
+	return i->mem_align || (i->map == MAP_0F && i->op == 0xc7 && i->cls == CLS_INT);
+}
+
+static void put_mem_insn(struct trans *t, const struct insn *i)
+{
+	struct opmap m = plain_map(i);
+	struct homes h;
+
+	if (!assign_regs(i, &m, &h, 2)) {
+		by_interpreter(t, i);
+		return;
+	}
+	put_ea(t, i);
+	trans_check(t, i->rm_acc & OP_W ? ACC_W : ACC_R, i->mem_size, needs_alignment(i));
+	emit_on_memory(t, i, &m, &h);
+}
+
+/* A0..A3: an absolute address; as the ModRM form with the accumulator. */
+static void put_moffs(struct trans *t, const struct insn *i)
+{
+	struct insn mov = *i;
+
+	mov.op = (i->op & 2 ? 0x88 : 0x8a) | (i->op & 1);
+	mov.has_modrm = true;
+	mov.reg = RAX;
+	mov.reg_kind = OK_GPR;
+	mov.reg_size = i->opsize;
+	mov.reg_acc = i->op & 2 ? OP_R : OP_W;
+	mov.nr_imm = 0;
+	put_mem_insn(t, &mov);
+}
+
+static void put_lea(struct trans *t, const struct insn *i)
+{
+	struct insn plain = *i;
+
+	plain.mem_seg = SEG_DS; /* LEA ignores the segment */
+	put_ea(t, &plain);
+	if (i->opsize == 2) { /* keep the upper bits */
+		struct insn mov = { .op = 0x89, .has_modrm = true, .opsz = true };
+		struct opmap m = { .reg = R10, .rm = (u8)host_reg(i->reg) };
+
+		if (is_homed(i->reg)) {
+			load_home(t, R11, i->reg);
+			m.rm = R11;
+		}
+		e_insn(&t->e, &mov, &m);
+		if (is_homed(i->reg))
+			store_home(t, R11, i->reg);
+		return;
+	}
+	if (is_homed(i->reg)) {
+		if (i->opsize == 4)
+			e_rr(&t->e, false, 0x89, R10, R10);
+		store_home(t, R10, i->reg);
+	} else {
+		e_rr(&t->e, i->opsize == 8, 0x89, R10, host_reg(i->reg));
+	}
+}
+
+/* -- the stack --------------------------------------------------------------------------------- */
+
+/* r10 = rsp - 8, checked for writing; then combine r10 and r11 into the host address r11. */
+static void check_push(struct trans *t)
+{
+	e_lea(&t->e, R10, HOST_RSP, -8);
+	trans_check(t, ACC_W, 8, false);
+}
+
+/* After check_push(): store guest register or immediate, and move rsp. */
+static void commit_push(struct trans *t, unsigned host)
+{
+	struct emit *e = &t->e;
+	struct insn mov = { .op = 0x89, .has_modrm = true, .is_mem = true, .w = true };
+	struct opmap m = { .reg = (u8)host, .mem = true, .base = R10, .index = R11, .scale = 1,
+			   .disp = -1 };
+
+	e_insn(e, &mov, &m);
+	e_mov(e, HOST_RSP, R10);
+}
+
+/* Host address of the new top of stack -> r11, rsp = r10; r10 is free then. */
+static void fold_push(struct trans *t)
+{
+	struct insn lea = { .op = 0x8d, .has_modrm = true, .is_mem = true, .w = true };
+	struct opmap m = { .reg = R11, .mem = true, .base = R10, .index = R11, .scale = 1,
+			   .disp = -1 };
+
+	e_insn(&t->e, &lea, &m);
+	e_mov(&t->e, HOST_RSP, R10);
+}
+
+static void push_imm(struct trans *t, u64 val)
+{
+	struct emit *e = &t->e;
+
+	check_push(t);
+	if ((i64)val == (i32)val) { /* mov qword [r10 + r11 - 1], simm32 */
+		e8(e, 0x4b), e8(e, 0xc7), e8(e, 0x44), e8(e, 0x1a), e8(e, 0xff);
+		e32(e, (u32)val);
+		e_mov(e, HOST_RSP, R10);
+		return;
+	}
+	fold_push(t);
+	e_imm(e, R10, val);
+	e_store(e, R10, R11, 0);
+}
+
+static void push_reg(struct trans *t, unsigned g)
+{
+	check_push(t);
+	if (!is_homed(g)) {
+		commit_push(t, host_reg(g));
+		return;
+	}
+	fold_push(t);
+	load_home(t, R10, g);
+	e_store(&t->e, R10, R11, 0);
+}
+
+/* Push what jr.tmp holds. */
+static void push_tmp(struct trans *t)
+{
+	check_push(t);
+	fold_push(t);
+	e_load(&t->e, R10, RSP, VOFF(jr.tmp));
+	e_store(&t->e, R10, R11, 0);
+}
+
+/* r10 = 8 bytes at the guest address in r10, checked. */
+static void load_checked(struct trans *t, unsigned dst)
+{
+	struct insn mov = { .op = 0x8b, .has_modrm = true, .is_mem = true, .w = true };
+	struct opmap m = { .reg = (u8)dst, .mem = true, .base = R10, .index = R11, .scale = 1 };
+
+	trans_check(t, ACC_R, 8, false);
+	e_insn(&t->e, &mov, &m);
+}
+
+static void push_mem(struct trans *t, const struct insn *i)
+{
+	put_ea(t, i);
+	load_checked(t, R10);
+	e_store(&t->e, R10, RSP, VOFF(jr.tmp));
+	push_tmp(t);
+}
+
+static void pop_reg(struct trans *t, unsigned g)
+{
+	e_mov(&t->e, R10, HOST_RSP);
+	if (g == RSP) {
+		load_checked(t, HOST_RSP);
+		return;
+	}
+	load_checked(t, is_homed(g) ? R10 : g);
+	e_lea(&t->e, HOST_RSP, HOST_RSP, 8);
+	if (is_homed(g))
+		store_home(t, R10, g);
+}
+
+static void put_leave(struct trans *t)
+{
+	e_mov(&t->e, R10, RBP);
+	load_checked(t, R10);
+	e_lea(&t->e, HOST_RSP, RBP, 8);
+	e_mov(&t->e, RBP, R10);
+}
+
+/* PUSH, POP, LEAVE with 64-bit operands; false: not one of them. */
+static bool put_stack(struct trans *t, const struct insn *i)
+{
+	if (i->opsize != 8 || i->map != MAP_1)
+		return false;
+	switch (i->op) {
+	case 0x50 ... 0x57: push_reg(t, i->reg); return true;
+	case 0x58 ... 0x5f: pop_reg(t, i->reg); return true;
+	case 0x68: case 0x6a: push_imm(t, i->imm); return true;
+	case 0xc9: put_leave(t); return true;
+	case 0xff:
+		if (i->is_mem)
+			push_mem(t, i);
+		else
+			push_reg(t, i->rm);
+		return true;
+	}
+	return false;
+}
+
+/* -- branches ------------------------------------------------------------------------------------ */
+
+static void put_jcc(struct trans *t, const struct insn *i)
+{
+	u64 next = t->rip[t->k] + i->len;
+
+	trans_branch(t, e_jcc_hole(&t->e, i->op & 15), next + i->imm, next);
+}
+
+/* LOOPcc and JRCXZ: the host's own, over a jump to the not-taken side. */
+static void put_loop(struct trans *t, const struct insn *i)
+{
+	u64 next = t->rip[t->k] + i->len;
+	u8 *skip;
+
+	if (i->adsize == 4)
+		e8(&t->e, 0x67);
+	e8(&t->e, i->op);
+	e8(&t->e, 2); /* taken: over the short jump */
+	e8(&t->e, 0xeb);
+	e8(&t->e, 5); /* not taken: over the long jump */
+	skip = e_jmp_hole(&t->e);
+	trans_branch(t, skip, next + i->imm, next);
+}
+
+static void put_call_direct(struct trans *t, const struct insn *i)
+{
+	u64 next = t->rip[t->k] + i->len;
+
+	push_imm(t, next);
+	trans_jump(t, next + i->imm);
+}
+
+static void put_ret(struct trans *t, const struct insn *i)
+{
+	e_mov(&t->e, R10, HOST_RSP);
+	load_checked(t, R10);
+	e_lea(&t->e, HOST_RSP, HOST_RSP, 8 + (i->op == 0xc2 ? (i32)(i->imm & 0xffff) : 0));
+	trans_indirect(t);
+}
+
+static void put_indirect(struct trans *t, const struct insn *i)
+{
+	bool call = ((i->modrm >> 3) & 7) == 2;
+
+	if (i->is_mem) {
+		put_ea(t, i);
+		load_checked(t, R10);
+	} else if (is_homed(i->rm)) {
+		load_home(t, R10, i->rm);
+	} else {
+		e_mov(&t->e, R10, host_reg(i->rm));
+	}
+	if (call) {
+		e_store(&t->e, R10, RSP, VOFF(jr.site)); /* the target, while the push is checked */
+		push_imm(t, t->rip[t->k] + i->len);
+		e_load(&t->e, R10, RSP, VOFF(jr.site));
+	}
+	trans_indirect(t);
+}
+
+static void put_branch(struct trans *t, const struct insn *i)
+{
+	u64 next = t->rip[t->k] + i->len;
+
+	if (i->opsize != 8) { /* 66h: truncates the target */
+		e_imm(&t->e, R10, t->rip[t->k]);
+		e_call(&t->e, t->j->delta, t->j->call_t0_end);
+		t->ended = true;
+		return;
+	}
+	if (i->map == MAP_0F) {
+		put_jcc(t, i);
+		return;
+	}
+	switch (i->op) {
+	case 0x70 ... 0x7f: put_jcc(t, i); break;
+	case 0xe0 ... 0xe3: put_loop(t, i); break;
+	case 0xe8: put_call_direct(t, i); break;
+	case 0xe9: case 0xeb: trans_jump(t, next + i->imm); break;
+	case 0xc2: case 0xc3: put_ret(t, i); break;
+	default: put_indirect(t, i);
+	}
+}
+
+/* -- dispatch ------------------------------------------------------------------------------------- */
+
+/* Hints that touch nothing: NOP, ENDBR64, prefetches. PAUSE is emitted. */
+static bool is_nop(const struct insn *i)
+{
+	if (i->map == MAP_1)
+		return i->op == 0x90 && i->reg_kind == OK_NONE && i->rep != 0xf3;
+	return i->map == MAP_0F && i->enc == ENC_LEGACY &&
+	       (i->op == 0x0d || (i->op >= 0x18 && i->op <= 0x1f));
+}
+
+/* Features of the CPU model the guest sees; what it lacks is the interpreter's #UD. */
+static bool is_offered(const struct trans *t, const struct insn *i)
+{
+	if (t->v->cfg.model == CPU_MODEL_V2)
+		return i->enc == ENC_LEGACY && !(i->cls == CLS_INT && i->map != MAP_1 &&
+						 (i->rep || i->map == MAP_0F38));
+	return i->feat == FT_NONE || i->feat == FT_SHA;
+}
+
+static bool may_copy(const struct trans *t, const struct insn *i)
+{
+	u32 need = 0;
+
+	if (!(i->attr & IA_VERBATIM) || (i->cls != CLS_INT && i->cls != CLS_VEC && i->cls != CLS_X87))
+		return false;
+	if (i->lock && !(i->attr & IA_LOCKABLE && i->is_mem))
+		return false;
+	if (i->cls == CLS_X87 || i->attr & IA_FP)
+		need |= KEY_X87;
+	if (i->cls == CLS_VEC && !(i->attr & IA_FP))
+		need |= i->attr & IA_AVX ? KEY_AVX : KEY_SSE;
+	return (t->key & need) == need && is_offered(t, i);
+}
+
+void trans_insn(struct trans *t, const struct insn *i)
+{
+	if (i->cls == CLS_INT && !i->lock && is_nop(i))
+		return;
+	if (i->cls == CLS_INT && i->attr & IA_BRANCH && !i->lock) {
+		put_branch(t, i);
+		return;
+	}
+	if (i->cls == CLS_INT && i->attr & IA_STACK && !i->lock && put_stack(t, i))
+		return;
+	if (!may_copy(t, i)) {
+		by_interpreter(t, i);
+		return;
+	}
+	if (i->op == 0x8d && i->map == MAP_1)
+		put_lea(t, i);
+	else if (i->op >= 0xa0 && i->op <= 0xa3 && i->map == MAP_1)
+		put_moffs(t, i);
+	else if (i->is_mem && i->mem_size)
+		put_mem_insn(t, i);
+	else if (i->is_mem)
+		by_interpreter(t, i);
+	else
+		put_reg_insn(t, i);
+}

@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * translate.c - one guest basic block to host code
+ *
+ * Two passes: decode up to MAX_INSNS instructions and compute which arithmetic
+ * flags are live before each; then emit. Instructions without memory operands are
+ * re-emitted as they are; memory operands go through the translation table;
+ * whatever is not marked verbatim by the decoder is one call of the interpreter.
+ *
+ * Invariant (exceptions are precise because of it): wherever control can leave,
+ * the mapped registers, s.gpr homes and live flags are the guest's state at the
+ * start of the instruction in question. Every check precedes every change.
+ */
+#include "cpu/soft/translate.h"
+
+#include <stddef.h>
+
+/* -- pass 1: decode and liveness ------------------------------------------------------ */
+
+static bool ends_block(const struct insn *i)
+{
+	return i->attr & IA_ENDS || i->cls == CLS_UD;
+}
+
+/* Flags that code at @p may read before it writes them; @room bytes are readable. */
+static u8 flags_needed(const u8 *p, unsigned room)
+{
+	u8 need = 0, open = FLB_ALL;
+	struct insn i;
+
+	for (unsigned n = 0; n < 6 && open; n++) {
+		if (!room || !insn_decode(&i, p, room < 15 ? room : 15, 8))
+			break;
+		need |= open & i.flags_r;
+		open &= (u8)~i.flags_w;
+		if (i.cls == CLS_UD || i.attr & IA_ENDS)
+			break;
+		p += i.len;
+		room -= i.len;
+	}
+	return need | open;
+}
+
+/* Flags needed at @rip, which a direct branch of this block leads to. */
+static u8 needed_at(struct trans *t, u64 rip)
+{
+	u64 page = t->rip0 & ~0xfffull;
+	gpa_t gpa;
+	const u8 *p;
+
+	if ((rip & ~0xfffull) == page)
+		return flags_needed(t->page + (rip & 0xfff), 4096 - (rip & 0xfff));
+	if (!mmu_probe(t->v, rip, &gpa))
+		return FLB_ALL;
+	p = mem_ptr(t->v->mem, gpa, 1);
+	return p ? flags_needed(p, 4096 - (rip & 0xfff)) : FLB_ALL;
+}
+
+static bool is_jcc(const struct insn *i)
+{
+	return (i->map == MAP_1 && i->op >= 0x70 && i->op <= 0x7f) ||
+	       (i->map == MAP_0F && i->op >= 0x80 && i->op <= 0x8f);
+}
+
+static bool is_direct(const struct insn *i)
+{
+	return i->attr & IA_BRANCH && i->has_modrm == false && i->op != 0xc3 && i->op != 0xc2;
+}
+
+/* Flags live behind the last instruction. */
+static u8 live_out(struct trans *t)
+{
+	const struct insn *i = &t->in[t->n - 1];
+	u64 next = t->rip[t->n - 1] + i->len;
+	u8 live = 0;
+
+	if (t->exact_flags || (i->attr & IA_ENDS && !is_direct(i)) || i->cls == CLS_UD)
+		return FLB_ALL;
+	if (is_direct(i))
+		live = needed_at(t, next + i->imm);
+	if (!is_direct(i) || (i->map == MAP_1 && i->op >= 0x70 && i->op <= 0x7f) ||
+	    i->map == MAP_0F || (i->op >= 0xe0 && i->op <= 0xe3))
+		live |= needed_at(t, next);
+	return live;
+}
+
+static void compute_liveness(struct trans *t)
+{
+	u8 live = live_out(t);
+
+	t->live[t->n] = live;
+	for (unsigned k = t->n; k-- > 0;) {
+		const struct insn *i = &t->in[k];
+
+		if (t->exact_flags)
+			live = FLB_ALL;
+		else
+			live = (u8)((live & ~i->flags_w) | i->flags_r);
+		t->live[k] = live;
+	}
+}
+
+static void decode_block(struct trans *t, const u8 *p, unsigned room)
+{
+	u64 rip = t->rip0;
+
+	while (t->n < t->max_insns) {
+		struct insn *i = &t->in[t->n];
+
+		if (!room || !insn_decode(i, p, room < 15 ? room : 15, 8) ||
+		    i->attr & IA_TOOLONG) /* straddles the page, or too long */
+			break;
+		t->rip[t->n++] = rip;
+		rip += i->len;
+		p += i->len;
+		room -= i->len;
+		if (ends_block(i))
+			break;
+	}
+	t->end_rip = rip;
+}
+
+/* -- exits ------------------------------------------------------------------------------- */
+
+/* Jump to another block in a different page: by the jump table, checked by the target. */
+static void far_jump(struct trans *t, u64 rip)
+{
+	struct emit *e = &t->e;
+
+	e_imm(e, R10, rip);
+	e8(e, 0x65), e8(e, 0xff), e8(e, 0x24), e8(e, 0x25); /* jmp gs:[disp32] */
+	e32(e, (u32)((i32)(rip & 0xffff) * 8 - (i32)JT_BYTES));
+}
+
+static void indirect_jump(struct trans *t) /* to r10 */
+{
+	struct emit *e = &t->e;
+
+	e8(e, 0x45), e8(e, 0x0f), e8(e, 0xb7), e8(e, 0xda); /* movzx r11d, r10w */
+	e8(e, 0x65), e8(e, 0x42), e8(e, 0xff), e8(e, 0x24), e8(e, 0xdd); /* jmp gs:[r11*8 + disp] */
+	e32(e, (u32) - (i32)JT_BYTES);
+}
+
+static bool same_page(const struct trans *t, u64 rip)
+{
+	return !((rip ^ t->rip0) & ~0xfffull);
+}
+
+/* A jump hole (jmp or jcc) that shall lead to @rip, which is in this block's page. */
+static void add_link(struct trans *t, u8 *hole, u64 rip)
+{
+	struct out *o = &t->out[t->nr_out++];
+
+	o->hole = hole;
+	o->rip = rip;
+}
+
+static void direct_jump(struct trans *t, u64 rip)
+{
+	if (same_page(t, rip))
+		add_link(t, e_jmp_hole(&t->e), rip);
+	else
+		far_jump(t, rip);
+}
+
+/* -- memory checks -------------------------------------------------------------------------- */
+
+static void put_lookup(struct emit *e)
+{
+	e8(e, 0xc4), e8(e, 0x43), e8(e, 0xfb), e8(e, 0xf0), e8(e, 0xda), e8(e, 12); /* rorx r11,r10,12 */
+	e8(e, 0x67), e8(e, 0x65), e8(e, 0x4e), e8(e, 0x8b), e8(e, 0x1c), e8(e, 0xdd);
+	e32(e, 0); /* mov r11, gs:[r11d*8] */
+}
+
+static void put_valid_test(struct emit *e, enum access acc)
+{
+	if (acc == ACC_W) { /* test r11b, 1 */
+		e8(e, 0x41), e8(e, 0xf6), e8(e, 0xc3), e8(e, 1);
+	} else { /* and r11, -2 */
+		e8(e, 0x49), e8(e, 0x83), e8(e, 0xe3), e8(e, 0xfe);
+	}
+}
+
+static void save_flags(struct emit *e)
+{
+	e_store(e, RAX, RSP, VOFF(jr.rax));
+	e8(e, 0x9f);				    /* lahf */
+	e8(e, 0x0f), e8(e, 0x90), e8(e, 0xc0);	    /* seto al */
+}
+
+static void restore_flags(struct emit *e)
+{
+	e8(e, 0x04), e8(e, 0x7f); /* add al, 0x7f */
+	e8(e, 0x9e);		  /* sahf */
+	e_load(e, RAX, RSP, VOFF(jr.rax));
+}
+
+static unsigned pow2_mask(unsigned size)
+{
+	unsigned m = 1;
+
+	while (m < size)
+		m *= 2;
+	return m - 1;
+}
+
+/*
+ * r10 = guest address -> r11 = what to add to it (reads), or that plus 1 (writes).
+ * Clobbers flags unless they are live, in which case they are kept through eax.
+ */
+void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned)
+{
+	struct emit *e = &t->e;
+	struct slow *s = &t->slow[t->nr_slow++];
+	bool keep = t->live[t->k] != 0 && !t->flags_saved;
+
+	*s = (struct slow){ .k = (u8)t->k, .acc = acc, .size = (u8)size, .keep = keep,
+			    .aligned = aligned };
+	if (keep)
+		save_flags(e);
+	s->retry = e->p;
+	put_lookup(e);
+	if (size > 1) {
+		e8(e, 0x41), e8(e, 0xf6), e8(e, 0xc2), e8(e, pow2_mask(size)); /* test r10b, mask */
+		s->unaligned = e_jcc_hole(e, CC_NE);
+	}
+	s->valid = e->p;
+	put_valid_test(e, acc);
+	s->miss = e_jcc_hole(e, acc == ACC_W ? CC_E : CC_E);
+	if (keep)
+		restore_flags(e);
+}
+
+/* Not aligned: fine inside one page, else the interpreter's. */
+static void put_unaligned(struct trans *t, const struct slow *s, u8 **ret_cross)
+{
+	struct emit *e = &t->e;
+
+	e_patch(e, s->unaligned, e->p);
+	e_lea(e, R11, R10, s->size - 1);
+	e_rr(e, false, 0x31, R10, R11); /* xor r11d, r10d */
+	e8(e, 0x41), e8(e, 0xf7), e8(e, 0xc3), e32(e, 0x1000); /* test r11d, 0x1000 */
+	*ret_cross = e_jcc_hole(e, CC_NE);
+	put_lookup(e);
+	e_patch(e, e_jmp_hole(e), s->valid);
+}
+
+static void put_slow(struct trans *t, const struct slow *s)
+{
+	struct emit *e = &t->e;
+	u8 *cross = NULL;
+
+	if (s->unaligned && !s->aligned)
+		put_unaligned(t, s, &cross);
+	e_patch(e, s->miss, e->p);
+	e8(e, 0x41), e8(e, 0xbb), e32(e, SITE(s->k, s->acc)); /* mov r11d, site */
+	e_call(e, t->j->delta, t->j->slow);
+	e_patch(e, e_jmp_hole(e), s->retry);
+	if (cross)
+		e_patch(e, cross, e->p);
+	if (s->unaligned && s->aligned)
+		e_patch(e, s->unaligned, e->p);
+	if (s->keep)
+		restore_flags(e);
+	e8(e, 0x41), e8(e, 0xbb), e32(e, s->k);
+	e_store(e, R11, RSP, VOFF(jr.site));
+	e_call(e, t->j->delta, t->j->exit_interp);
+}
+
+/* -- block frame ------------------------------------------------------------------------------ */
+
+/* Entry from the jump table: r10 must be our rip. Flags survive where they are live. */
+static void put_verify(struct trans *t)
+{
+	struct emit *e = &t->e;
+	bool keep = t->live[0] != 0;
+	u8 *bad;
+
+	if (!keep) {
+		e_imm(e, R11, t->rip0);
+		e_rr(e, true, 0x39, R10, R11); /* cmp r11, r10 */
+		e8(e, 0x0f), e8(e, 0x85);
+		e32(e, (u32)(t->j->miss - (e->p + 4 + t->j->delta)));
+		return;
+	}
+	e_store(e, RCX, RSP, VOFF(jr.tmp));
+	e_imm(e, RCX, 0 - t->rip0);
+	e8(e, 0x4a), e8(e, 0x8d), e8(e, 0x0c), e8(e, 0x11); /* lea rcx, [rcx + r10] */
+	e8(e, 0xe3);
+	e8(e, 0); /* jrcxz, patched below */
+	bad = e->p;
+	e_load(e, RCX, RSP, VOFF(jr.tmp));
+	e_jmp(e, t->j->delta, t->j->miss);
+	if (!e->full)
+		bad[-1] = (u8)(e->p - bad);
+	e_load(e, RCX, RSP, VOFF(jr.tmp));
+}
+
+/* Leave when exit_req is set. @keep: flags are live here. */
+static void put_poll(struct trans *t, bool keep)
+{
+	struct emit *e = &t->e;
+
+	if (keep)
+		save_flags(e);
+	e8(e, 0x83), e8(e, 0xbc), e8(e, 0x24), e32(e, (u32)VOFF(exit_req)), e8(e, 0);
+	t->poll = e_jcc_hole(e, CC_NE);
+	t->poll_k = (u8)t->k;
+	t->poll_keep = keep;
+	if (keep)
+		restore_flags(e);
+}
+
+static void put_poll_exit(struct trans *t)
+{
+	struct emit *e = &t->e;
+
+	e_patch(e, t->poll, e->p);
+	if (t->poll_keep)
+		restore_flags(e);
+	e8(e, 0x41), e8(e, 0xbb), e32(e, t->poll_k);
+	e_store(e, R11, RSP, VOFF(jr.site));
+	e_call(e, t->j->delta, t->j->exit_poll);
+}
+
+static void put_chain_exit(struct trans *t, struct out *o)
+{
+	struct emit *e = &t->e;
+
+	e_patch(e, o->hole, e->p);
+	e_imm(e, R10, o->rip);
+	e_store(e, R10, RSP, VOFF(s.rip));
+	e_call(e, t->j->delta, t->j->exit_chain);
+	o->pc = e->p;
+}
+
+static unsigned first_dead_point(const struct trans *t)
+{
+	for (unsigned k = 0; k < t->n; k++)
+		if (!t->live[k])
+			return k;
+	return t->n;
+}
+
+static void emit_body(struct trans *t)
+{
+	unsigned poll_at = first_dead_point(t);
+
+	for (t->k = 0; t->k < t->n; t->k++) {
+		t->host[t->k] = t->e.p;
+		if (t->k == poll_at || (t->k == 0 && poll_at == t->n))
+			put_poll(t, poll_at == t->n);
+		trans_insn(t, &t->in[t->k]);
+		if (t->e.full || t->nr_slow > MAX_SLOW - 4)
+			break;
+	}
+	if (!t->ended) {
+		u64 next = t->k < t->n ? t->rip[t->k] + t->in[t->k].len : t->end_rip;
+
+		t->n = t->k < t->n ? t->k + 1 : t->n;
+		direct_jump(t, next);
+	}
+}
+
+void trans_jump(struct trans *t, u64 rip)
+{
+	direct_jump(t, rip);
+	t->ended = true;
+}
+
+void trans_indirect(struct trans *t)
+{
+	indirect_jump(t);
+	t->ended = true;
+}
+
+/* jcc (or its like with the hole's instruction already out) to @rip. */
+void trans_branch(struct trans *t, u8 *hole, u64 taken, u64 next)
+{
+	u8 *far = NULL;
+
+	if (same_page(t, taken))
+		add_link(t, hole, taken);
+	else
+		far = hole;
+	direct_jump(t, next);
+	if (far) {
+		e_patch(&t->e, far, t->e.p);
+		far_jump(t, taken);
+	}
+	t->ended = true;
+}
+
+/* -- driver ------------------------------------------------------------------------------------- */
+
+static u32 off_of(const struct trans *t, const u8 *p)
+{
+	return (u32)(p - t->j->code.rw);
+}
+
+static struct block *finish(struct trans *t, gpa_t gpa, u32 key, const u8 *start, const u8 *body)
+{
+	struct jit *j = t->j;
+	struct block *b = &j->block[j->nr_blocks++];
+
+	*b = (struct block){
+		.rip = t->rip0, .gpa = gpa, .key = key, .start = off_of(t, start),
+		.body = off_of(t, body), .end = off_of(t, t->e.p), .map = j->nr_map,
+		.len = (u16)(t->end_rip - t->rip0), .nr_insns = (u8)t->n,
+	};
+	for (unsigned k = 0; k < t->n; k++)
+		j->insn_map[j->nr_map++] = off_of(t, t->host[k]) - b->start << 12 |
+					   (u32)(t->rip[k] & 0xfff);
+	for (unsigned k = 0; k < t->nr_out; k++) {
+		b->out[k].pc = off_of(t, t->out[k].pc);
+		b->out[k].hole = off_of(t, t->out[k].hole);
+		b->out[k].rip = t->out[k].rip;
+	}
+	j->used = (b->end + 15) & ~15u;
+	j->n_translated += t->n;
+	return b;
+}
+
+struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned room, u32 key)
+{
+	struct jit *j = v->jit;
+	struct trans t;
+	u8 *start, *body;
+
+	t.v = v, t.j = j, t.key = key, t.rip0 = v->s.rip, t.n = 0, t.k = 0;
+	t.nr_slow = t.nr_out = 0;
+	t.poll = NULL;
+	t.ended = t.flags_saved = false;
+	t.exact_flags = v->cfg.exact_flags;
+	t.max_insns = v->cfg.max_block ? v->cfg.max_block : MAX_INSNS;
+	t.page = bytes - (v->s.rip & 0xfff);
+	t.e = (struct emit){ .p = j->code.rw + j->used, .end = j->code.rw + j->code.size };
+	decode_block(&t, bytes, room);
+	if (!t.n)
+		return NULL;
+	compute_liveness(&t);
+	start = t.e.p;
+	put_verify(&t);
+	body = t.e.p;
+	emit_body(&t);
+	for (unsigned k = 0; k < t.nr_slow; k++)
+		put_slow(&t, &t.slow[k]);
+	if (t.poll)
+		put_poll_exit(&t);
+	for (unsigned k = 0; k < t.nr_out; k++)
+		put_chain_exit(&t, &t.out[k]);
+	if (t.e.full)
+		return NULL;
+	if (t.n && t.k < MAX_INSNS && !t.ended)
+		t.end_rip = t.rip[t.n - 1] + t.in[t.n - 1].len;
+	return finish(&t, gpa, key, start, body);
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/* translate.h - shared by translate.c (blocks) and trans_insn.c (instructions) only */
+#ifndef CPU_SOFT_TRANSLATE_H
+#define CPU_SOFT_TRANSLATE_H
+
+#include "cpu/soft/jit_int.h"
+
+#define VOFF(m)	  ((i32)offsetof(struct vcpu, m))
+#define GPROFF(n) (VOFF(s.gpr) + 8 * (i32)(n))
+
+#define MAX_SLOW (2 * MAX_INSNS + 8)
+
+/* What the slow stub passes to jit_slow(). */
+#define SITE(k, acc) ((u32)(k) | (u32)(acc) << 8)
+
+/* An out-of-line tail of a memory check. */
+struct slow {
+	u8 k; /* instruction index */
+	u8 acc, size;
+	bool keep;    /* eax holds the flags, jr.rax the guest's rax */
+	bool aligned; /* misaligned is the interpreter's (#GP) */
+	u8 *retry, *valid, *miss, *unaligned;
+};
+
+struct out {
+	u8 *hole, *pc;
+	u64 rip;
+};
+
+struct trans {
+	struct vcpu *v;
+	struct jit *j;
+	struct emit e;
+	u32 key;
+	u64 rip0, end_rip;
+	const u8 *page; /* the guest page's bytes */
+	unsigned n, k;	/* instructions; the one being emitted */
+	unsigned max_insns;
+	bool exact_flags; /* tests: every flag is live everywhere */
+	bool ended;	  /* a jump out was emitted: nothing follows */
+	bool flags_saved; /* flags are in eax: checks need not keep them */
+	struct insn in[MAX_INSNS];
+	u64 rip[MAX_INSNS];
+	u8 live[MAX_INSNS + 1]; /* flags live before instruction k */
+	u8 *host[MAX_INSNS];
+	struct slow slow[MAX_SLOW];
+	unsigned nr_slow;
+	struct out out[2];
+	unsigned nr_out;
+	u8 *poll;
+	u8 poll_k;
+	bool poll_keep;
+};
+
+void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned);
+void trans_jump(struct trans *t, u64 rip);
+void trans_indirect(struct trans *t); /* to r10 */
+void trans_branch(struct trans *t, u8 *hole, u64 taken, u64 next);
+
+/* Emit instruction t->k. */
+void trans_insn(struct trans *t, const struct insn *i);
+
+#endif
