@@ -1,37 +1,638 @@
 // SPDX-License-Identifier: Apache-2.0
-/* jit.c - placeholder until the translator lands: every vCPU interprets */
-#include "cpu/soft/jit.h"
-#include "cpu/soft/tlb.h"
+/*
+ * jit.c - running translated code: finding, linking and dropping blocks
+ *
+ * A block is found by (rip, guest-physical address, mode key). While it lives its
+ * frame counts in mem_code_map() and is not writable in any table, so every write
+ * to it comes through the interpreter's code_written() or mem_wrote().
+ */
+#include "cpu/soft/jit_int.h"
 
-int jit_new(struct vcpu *v UNUSED, struct err *e UNUSED)
+#include "cpu/soft/jit_signal.h"
+#include "cpu/soft/seg.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#define DEFAULT_CODE (128ull << 20)
+#define BLOCK_ROOM   (64u << 10) /* no block's code is longer */
+#define HWCAP2_FSGSBASE_BIT 2u
+#define GRANULE	     64u	 /* bytes of guest code per bit of a frame's bitmap */
+
+/* -- life --------------------------------------------------------------------------------- */
+
+static void *reserve(size_t bytes)
 {
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static bool alloc_pools(struct jit *j)
+{
+	j->block = reserve(MAX_BLOCKS * sizeof *j->block);
+	j->link = reserve(MAX_LINKS * sizeof *j->link);
+	j->insn_map = reserve(MAX_MAP * sizeof *j->insn_map);
+	j->frame = reserve(j->nr_frames * sizeof *j->frame);
+	j->granules = reserve(j->nr_frames * sizeof *j->granules);
+	j->writers = reserve(j->nr_frames * sizeof *j->writers);
+	return j->block && j->link && j->insn_map && j->frame && j->granules && j->writers;
+}
+
+static void free_pools(struct jit *j)
+{
+	struct {
+		void *p;
+		size_t bytes;
+	} pool[] = {
+		{ j->block, MAX_BLOCKS * sizeof *j->block },
+		{ j->link, MAX_LINKS * sizeof *j->link },
+		{ j->insn_map, MAX_MAP * sizeof *j->insn_map },
+		{ j->frame, j->nr_frames * sizeof *j->frame },
+		{ j->granules, j->nr_frames * sizeof *j->granules },
+		{ j->writers, j->nr_frames * sizeof *j->writers },
+	};
+
+	for (unsigned k = 0; k < array_len(pool); k++)
+		if (pool[k].p)
+			munmap(pool[k].p, pool[k].bytes);
+}
+
+static bool host_ok(void)
+{
+	return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT && __builtin_cpu_supports("bmi2");
+}
+
+int jit_new(struct vcpu *v, struct err *e)
+{
+	struct jit *j;
+	int r;
+
+	if (!host_ok())
+		return 0;
+	j = calloc(1, sizeof *j);
+	if (!j)
+		return err_set(e, ENOMEM, "cpu: out of memory");
+	v->jit = j;
+	j->nr_frames = mem_nr_frames(v->mem);
+	r = codebuf_new(&j->code, v->cfg.code_cache_bytes ? v->cfg.code_cache_bytes : DEFAULT_CODE,
+			e);
+	if (r < 0)
+		return r;
+	j->delta = j->code.rx - j->code.rw;
+	stubs_emit(j);
+	if (!alloc_pools(j))
+		return err_set(e, ENOMEM, "cpu: no address space for the translator");
+	return tables_new(j, e);
+}
+
+void jit_free(struct vcpu *v)
+{
+	struct jit *j = v->jit;
+
+	if (!j)
+		return;
+	if (j->block && j->frame)
+		jit_flush_code(v);
+	tables_free(j);
+	free_pools(j);
+	codebuf_free(&j->code);
+	free(j);
+	v->jit = NULL;
+}
+
+void jit_thread_enter(struct vcpu *v)
+{
+	if (!v->jit)
+		return;
+	v->jit->active = NULL;
+	jit_signal_setup(v);
+}
+
+/* -- frames ---------------------------------------------------------------------------------- */
+
+static u64 granule_mask(gpa_t gpa, u64 len)
+{
+	unsigned first = (unsigned)(gpa % MEM_PAGE) / GRANULE;
+	u64 end = gpa % MEM_PAGE + len;
+	unsigned last = end > MEM_PAGE ? 63 : (unsigned)((end - 1) / GRANULE);
+
+	return ~0ull << first & ~0ull >> (63 - last);
+}
+
+/* This vCPU has code in @frame from now on (or no longer). */
+static void count_frame(struct vcpu *v, u64 frame, int by)
+{
+	__atomic_fetch_add(&mem_code_map(v->mem)[frame], (u8)by, __ATOMIC_SEQ_CST);
+}
+
+static void enter_frame(struct vcpu *v, struct block *b)
+{
+	struct jit *j = v->jit;
+	u64 f = b->gpa / MEM_PAGE;
+
+	b->frame_next = j->frame[f];
+	j->frame[f] = (u32)(b - j->block) + 1;
+	j->granules[f] |= granule_mask(b->gpa, b->len);
+}
+
+/* Before code of @frame is read for translation: nobody writes to it unseen any more. */
+static void claim_frame(struct vcpu *v, u64 frame)
+{
+	if (v->jit->frame[frame])
+		return;
+	if (!v->jit->granules[frame]) {
+		v->jit->granules[frame] = 1ull << 63; /* counted; real bits come with blocks */
+		count_frame(v, frame, 1);
+	}
+	tlb_protect_frame(v, frame);
+	soft_protect_others(v, frame);
+}
+
+static void leave_frame(struct vcpu *v, u64 frame)
+{
+	v->jit->granules[frame] = 0;
+	count_frame(v, frame, -1);
+}
+
+/* -- links ------------------------------------------------------------------------------------ */
+
+static void put_rel32(struct jit *j, u32 at, i32 rel)
+{
+	__atomic_store_n((i32 *)(void *)(j->code.rw + at), rel, __ATOMIC_RELEASE);
+}
+
+static i32 get_rel32(struct jit *j, u32 at)
+{
+	return __atomic_load_n((i32 *)(void *)(j->code.rw + at), __ATOMIC_RELAXED);
+}
+
+static void link_jump(struct jit *j, u32 hole, struct block *to)
+{
+	struct link *l;
+
+	if (j->nr_links >= MAX_LINKS)
+		return;
+	l = &j->link[j->nr_links++];
+	*l = (struct link){ .hole = hole, .exit = get_rel32(j, hole), .next = to->links_in };
+	to->links_in = j->nr_links;
+	put_rel32(j, hole, (i32)(to->body - (hole + 4)));
+}
+
+static void unlink_jumps(struct jit *j, struct block *b)
+{
+	for (u32 k = b->links_in; k; k = j->link[k - 1].next)
+		put_rel32(j, j->link[k - 1].hole, j->link[k - 1].exit);
+	b->links_in = 0;
+}
+
+/* -- finding blocks ------------------------------------------------------------------------------ */
+
+static u32 hash_of(u64 rip, gpa_t gpa, u32 key)
+{
+	u64 h = (rip ^ gpa << 7 ^ (u64)key << 56) * 0x9e3779b97f4a7c15ull;
+
+	return (u32)(h >> 48) & (NR_HASH - 1);
+}
+
+static struct block *find_block(struct jit *j, u64 rip, gpa_t gpa, u32 key)
+{
+	for (u32 k = j->hash[hash_of(rip, gpa, key)]; k; k = j->block[k - 1].hash_next) {
+		struct block *b = &j->block[k - 1];
+
+		if (b->rip == rip && b->gpa == gpa && b->key == key)
+			return b;
+	}
+	return NULL;
+}
+
+struct block *block_at(struct jit *j, u64 pc)
+{
+	u64 off = pc - (u64)j->code.rx;
+	u32 lo = 0, hi = j->nr_blocks;
+
+	while (lo < hi) {
+		u32 mid = (lo + hi) / 2;
+
+		if (j->block[mid].end < off)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < j->nr_blocks && off > j->block[lo].start ? &j->block[lo] : NULL;
+}
+
+static u32 mode_key(const struct vcpu *v)
+{
+	u32 key = 0;
+
+	if (v->s.cr0 & (CR0_EM | CR0_TS))
+		return 0;
+	key |= KEY_X87;
+	if (v->s.cr4 & CR4_OSFXSR)
+		key |= KEY_SSE;
+	if (v->s.cr4 & CR4_OSXSAVE && (v->s.xcr0 & (XCR0_SSE | XCR0_AVX)) == (XCR0_SSE | XCR0_AVX))
+		key |= KEY_AVX;
+	return key;
+}
+
+static bool has_room(const struct jit *j)
+{
+	return j->code.size - j->used > BLOCK_ROOM && j->nr_blocks < MAX_BLOCKS &&
+	       j->nr_map < MAX_MAP - MAX_INSNS && j->nr_links < MAX_LINKS - 2;
+}
+
+static struct block *add_block(struct vcpu *v, gpa_t gpa, const u8 *bytes)
+{
+	struct jit *j = v->jit;
+	struct block *b;
+	u32 h;
+
+	if (!has_room(j))
+		jit_flush_code(v);
+	claim_frame(v, gpa / MEM_PAGE);
+	b = translate(v, gpa, bytes, 4096 - (unsigned)(gpa & 0xfff), j->key);
+	if (!b)
+		return NULL;
+	h = hash_of(b->rip, b->gpa, b->key);
+	b->hash_next = j->hash[h];
+	j->hash[h] = (u32)(b - j->block) + 1;
+	enter_frame(v, b);
+	return b;
+}
+
+/* The block at s.rip, translated if need be; NULL: the interpreter must do this instruction. */
+static struct block *get_block(struct vcpu *v)
+{
+	enum mmu_mode mode = v->cpl == 3 ? MMU_USER : MMU_KERNEL;
+	struct block *b;
+	struct xlate x;
+
+	if (!is_canonical(v->s.rip) || mmu_translate(v, v->s.rip, ACC_X, mode, &x) != X_OK || !x.host)
+		return NULL;
+	b = find_block(v->jit, v->s.rip, x.gpa, v->jit->key);
+	return b ? b : add_block(v, x.gpa, x.host);
+}
+
+/* -- dropping blocks ------------------------------------------------------------------------------- */
+
+static void unhash(struct jit *j, struct block *b)
+{
+	u32 *at = &j->hash[hash_of(b->rip, b->gpa, b->key)];
+	u32 me = (u32)(b - j->block) + 1;
+
+	while (*at && *at != me)
+		at = &j->block[*at - 1].hash_next;
+	if (*at)
+		*at = b->hash_next;
+}
+
+/* No way leads into @b any more; code that runs in it now leaves at its next exit. */
+static void kill_block(struct jit *j, struct block *b)
+{
+	u8 *start = j->code.rw + b->start;
+
+	unhash(j, b);
+	unlink_jumps(j, b);
+	start[0] = 0xe9; /* r10 is the target already: as if it had not been found */
+	put_rel32(j, b->start + 1, (i32)(j->miss - (j->code.rx + b->start + 5)));
+	b->dead = true;
+	j->gen++;
+	j->n_invalidated++;
+}
+
+static void drop_in_frame(struct vcpu *v, u64 frame, gpa_t gpa, u64 end)
+{
+	struct jit *j = v->jit;
+	u32 *at = &j->frame[frame];
+	u64 live = 0;
+
+	while (*at) {
+		struct block *b = &j->block[*at - 1];
+
+		if (b->gpa < end && b->gpa + b->len > gpa) {
+			*at = b->frame_next;
+			kill_block(j, b);
+		} else {
+			live |= granule_mask(b->gpa, b->len);
+			at = &b->frame_next;
+		}
+	}
+	if (live)
+		j->granules[frame] = live;
+	else
+		leave_frame(v, frame);
+}
+
+/* Drop this vCPU's blocks over [gpa, gpa + len). */
+static void drop_range(struct vcpu *v, gpa_t gpa, u64 len)
+{
+	struct jit *j = v->jit;
+
+	for (u64 f = gpa / MEM_PAGE; f <= (gpa + len - 1) / MEM_PAGE && f < j->nr_frames; f++) {
+		gpa_t from = f * MEM_PAGE > gpa ? f * MEM_PAGE : gpa;
+		gpa_t to = (f + 1) * MEM_PAGE < gpa + len ? (f + 1) * MEM_PAGE : gpa + len;
+
+		if (j->granules[f] && (j->granules[f] & granule_mask(from, to - from) || !j->frame[f]))
+			drop_in_frame(v, f, from, to);
+	}
+}
+
+void jit_flush_code(struct vcpu *v)
+{
+	struct jit *j = v->jit;
+
+	for (u32 k = 0; k < j->nr_blocks; k++) {
+		u64 f = j->block[k].gpa / MEM_PAGE;
+
+		j->frame[f] = 0;
+		if (j->granules[f])
+			leave_frame(v, f);
+	}
+	zero_bytes(j->hash, sizeof j->hash);
+	j->nr_blocks = j->nr_links = j->nr_map = 0;
+	j->used = j->low;
+	j->gen++;
+	j->n_flushes++;
+	if (j->table[0])
+		tlb_jump_clear_all(j);
+}
+
+void code_written(struct vcpu *v, gpa_t gpa, u64 len)
+{
+	if (v->jit)
+		drop_range(v, gpa, len);
+	soft_code_written_others(v, gpa, len);
+}
+
+/* -- writes by other threads ------------------------------------------------------------------------ */
+
+void jit_post_code_write(struct vcpu *v, gpa_t gpa, u64 len)
+{
+	struct jit *j = v->jit;
+	u32 n;
+
+	if (!j || !len)
+		return;
+	n = atomic_fetch_add_explicit(&j->nr_writes, 1, memory_order_relaxed);
+	if (n < NR_CODE_WRITES && len < 1u << 30)
+		/* pairs with jit_take_code_writes() */
+		atomic_store_explicit(&j->write[n].range, gpa << 16 | (len > 0xffff ? 0xffff : len),
+				      memory_order_release);
+	else
+		atomic_store_explicit(&j->flush_wanted, true, memory_order_release);
+	if (len > 0xfffe)
+		atomic_store_explicit(&j->flush_wanted, true, memory_order_release);
+	soft_request(v, REQ_CODE);
+}
+
+void jit_take_code_writes(struct vcpu *v)
+{
+	struct jit *j = v->jit;
+	u32 n;
+
+	if (!j)
+		return;
+	n = atomic_exchange_explicit(&j->nr_writes, 0, memory_order_acq_rel);
+	for (u32 k = 0; k < n && k < NR_CODE_WRITES; k++) {
+		u64 r = atomic_exchange_explicit(&j->write[k].range, 0, memory_order_acq_rel);
+
+		if (r)
+			drop_range(v, r >> 16, r & 0xffff);
+		else /* posted but not written yet: rare, so be thorough */
+			atomic_store_explicit(&j->flush_wanted, true, memory_order_relaxed);
+	}
+	if (n > NR_CODE_WRITES ||
+	    atomic_exchange_explicit(&j->flush_wanted, false, memory_order_acq_rel))
+		jit_flush_code(v);
+}
+
+void jit_protect_frame(struct vcpu *v, u64 frame)
+{
+	if (v->jit)
+		tlb_protect_frame(v, frame);
+}
+
+/* -- called by translated code ------------------------------------------------------------------------ */
+
+u32 jit_slow(struct vcpu *v, u64 va, u64 site)
+{
+	v->jit->n_slow++;
+	return !tlb_fill(v, va, (enum access)(site >> 8 & 3));
+}
+
+static void merge_flags(struct vcpu *v)
+{
+	v->s.rflags = (v->s.rflags & ~(u64)FL_ARITH) | (v->jr.flags & FL_ARITH);
+}
+
+/* One interpreted instruction; true: the next one of the same block may follow at once. */
+static bool interpret(struct vcpu *v, u64 rip, u64 len)
+{
+	u32 gen = v->jit->gen;
+	u8 cpl = v->cpl;
+	int r;
+
+	merge_flags(v);
+	v->s.rip = rip;
+	v->jit->n_t0++;
+	r = interp_step(v);
+	if (r == X_FAULT)
+		r = deliver_exception(v);
+	v->jit->result = r;
+	v->jr.flags = v->s.rflags;
+	return r == X_OK && v->s.rip == rip + len && v->jit->gen == gen && v->cpl == cpl &&
+	       !atomic_load_explicit(&v->exit_req, memory_order_relaxed) &&
+	       v->s.activity == ACT_RUNNING && !v->s.shadow_sti && !v->s.shadow_ss && !v->error[0];
+}
+
+u32 jit_t0(struct vcpu *v, u64 rip, u64 len)
+{
+	if (!interpret(v, rip, len))
+		return 1;
+	fp_unpark(v);
 	return 0;
 }
 
-void jit_free(struct vcpu *v UNUSED) {}
-void jit_thread_enter(struct vcpu *v UNUSED) {}
-
-bool jit_usable(const struct vcpu *v UNUSED)
+u32 jit_t0_end(struct vcpu *v, u64 rip)
 {
-	return false;
+	interpret(v, rip, 0);
+	return 1;
 }
 
-int jit_run(struct vcpu *v UNUSED)
+/* -- the translated loop --------------------------------------------------------------------------------- */
+
+bool jit_usable(const struct vcpu *v)
 {
+	return is_long64(v) && !(v->s.rflags & FL_TF) && !(v->s.dr7 & 0xff) && !v->s.shadow_sti &&
+	       !v->s.shadow_ss && !(v->s.rflags & FL_RF);
+}
+
+/* s.rip of the instruction an exit belongs to. */
+static void set_rip_at(struct vcpu *v)
+{
+	struct block *b = block_at(v->jit, v->jr.pc);
+
+	v->s.rip = (b->rip & ~0xfffull) | (v->jit->insn_map[b->map + v->jr.site] & 0xfff);
+}
+
+/* A chained jump's first use: link it to its target if that can be translated. */
+static void chain(struct vcpu *v)
+{
+	struct jit *j = v->jit;
+	u32 pc = (u32)(v->jr.pc - (u64)j->code.rx), gen = j->gen;
+	struct block *from = block_at(j, v->jr.pc), *to = get_block(v);
+
+	if (!to || !from || j->gen != gen || from->dead)
+		return;
+	for (unsigned k = 0; k < 2; k++)
+		if (from->out[k].pc == pc && from->out[k].rip == to->rip)
+			link_jump(j, from->out[k].hole, to);
+}
+
+static int interpret_here(struct vcpu *v)
+{
+	int r = interp_step(v);
+
+	return r == X_FAULT ? deliver_exception(v) : r;
+}
+
+/*
+ * With several vCPUs: announce that the tables are in use before the last look at what others
+ * ask of them. Pairs with protect_other().
+ */
+static enum jit_exit run_code(struct vcpu *v)
+{
+	enum jit_exit why;
+
+	if (v->cfg.nr_vcpus == 1)
+		return (enum jit_exit)v->jit->enter(v);
+	atomic_store(&v->in_code, true);
+	soft_take_protect(v);
+	why = (enum jit_exit)v->jit->enter(v);
+	atomic_store_explicit(&v->in_code, false, memory_order_release);
+	return why;
+}
+
+/* Enter at s.rip; false: the interpreter has to take the instruction. */
+static bool enter(struct vcpu *v, enum jit_exit *ret_why)
+{
+	struct jit *j = v->jit;
+	u64 target = j->active->jt[v->s.rip & 0xffff];
+
+	if (target == (u64)j->miss) {
+		struct block *b = get_block(v);
+
+		if (!b)
+			return false;
+		target = (u64)j->code.rx + b->start;
+		tlb_jump_set(v, v->s.rip, (const u8 *)target);
+	}
+	fp_unpark(v);
+	v->jr.target = target;
+	v->jr.flags = v->s.rflags;
+	*ret_why = run_code(v);
+	if (*ret_why != JX_DONE)
+		merge_flags(v);
+	return true;
+}
+
+static void refresh_mode(struct vcpu *v)
+{
+	u32 key = mode_key(v);
+
+	if (key != v->jit->key) {
+		v->jit->key = key;
+		tlb_jump_clear_all(v->jit);
+	}
+	tables_select(v);
+}
+
+/* r10's target had no valid jump entry: make one. */
+static int on_miss(struct vcpu *v)
+{
+	struct block *b = get_block(v);
+
+	v->jit->n_misses++;
+	if (!b)
+		return interpret_here(v);
+	tlb_jump_set(v, v->s.rip, v->jit->code.rx + b->start);
 	return X_OK;
 }
 
-void jit_post_code_write(struct vcpu *v UNUSED, gpa_t gpa UNUSED, u64 len UNUSED) {}
-void jit_take_code_writes(struct vcpu *v UNUSED) {}
-
-size_t jit_stats(const struct vcpu *v UNUSED, char *buf UNUSED, size_t len UNUSED)
+static int handle_exit(struct vcpu *v, enum jit_exit why)
 {
-	return 0;
+	switch (why) {
+	case JX_MISS: return on_miss(v);
+	case JX_INTERP:
+		set_rip_at(v);
+		return interpret_here(v);
+	case JX_POLL: set_rip_at(v); return X_OK;
+	case JX_CHAIN: chain(v); return X_OK;
+	case JX_DONE: return v->jit->result;
+	}
+	return X_OK;
 }
 
-void tlb_flush_all(struct vcpu *v UNUSED) {}
-void tlb_flush_nonglobal(struct vcpu *v UNUSED) {}
-void tlb_flush_page(struct vcpu *v UNUSED, u64 la UNUSED) {}
-void tlb_flush_pcid(struct vcpu *v UNUSED, u16 pcid UNUSED) {}
-void tlb_switch_pcid(struct vcpu *v UNUSED) {}
-void code_written(struct vcpu *v UNUSED, gpa_t gpa UNUSED, u64 len UNUSED) {}
+int jit_run(struct vcpu *v)
+{
+	for (;;) {
+		enum jit_exit why;
+		int r;
+
+		refresh_mode(v);
+		if (enter(v, &why))
+			r = handle_exit(v, why);
+		else
+			r = interpret_here(v);
+		if (r != X_OK || atomic_load_explicit(&v->exit_req, memory_order_acquire) ||
+		    v->irq_waiting || v->s.activity != ACT_RUNNING || !jit_usable(v) || v->error[0])
+			return r;
+	}
+}
+
+/* Host fault in translated code: where to resume. False: not translated code. */
+bool jit_fault(struct vcpu *v, u64 pc, u64 *ret_pc)
+{
+	struct jit *j = v->jit;
+	struct block *b;
+	unsigned k = 0;
+
+	if (!j || pc - (u64)j->code.rx >= j->code.size)
+		return false;
+	b = block_at(j, pc + 1);
+	if (!b)
+		return false;
+	while (k + 1u < b->nr_insns &&
+	       b->start + (j->insn_map[b->map + k + 1] >> 12) <= pc - (u64)j->code.rx)
+		k++;
+	v->jr.pc = pc + 1;
+	v->jr.site = k;
+	j->n_faults++;
+	*ret_pc = (u64)j->fault_exit;
+	return true;
+}
+
+size_t jit_stats(const struct vcpu *v, char *buf, size_t len)
+{
+	const struct jit *j = v->jit;
+	int n;
+
+	if (!j)
+		return 0;
+	n = snprintf(buf, len,
+		     "translated_insns %llu\nblocks %u\ncode_bytes %u\ncode_flushes %llu\n"
+		     "jump_misses %llu\ntable_fills %llu\nslow_accesses %llu\nhost_faults %llu\n"
+		     "interpreted_in_blocks %llu\nblocks_invalidated %llu\n",
+		     (unsigned long long)j->n_translated, j->nr_blocks, j->used,
+		     (unsigned long long)j->n_flushes, (unsigned long long)j->n_misses,
+		     (unsigned long long)j->n_fills, (unsigned long long)j->n_slow,
+		     (unsigned long long)j->n_faults, (unsigned long long)j->n_t0,
+		     (unsigned long long)j->n_invalidated);
+	return n > 0 ? (size_t)n : 0;
+}

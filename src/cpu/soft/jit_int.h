@@ -119,7 +119,10 @@ struct jit {
 	u32 hash[NR_HASH];  /* block index + 1 */
 	u32 *frame;	    /* per guest frame: first block + 1 */
 	struct writers *writers; /* per guest frame */
+	u64 *granules;	/* per guest frame: 64-byte pieces with code; 0 = none, not counted */
 	u64 nr_frames;
+	u32 key;	/* mode key of the jump tables' blocks */
+	int result;	/* of the instruction interpreted inside a block */
 	struct block *block;
 	u32 nr_blocks;
 	struct link *link;
@@ -129,9 +132,10 @@ struct jit {
 	u32 gen;       /* bumped when blocks die: callers inside a block leave it */
 
 	/* Code writes by other threads, taken at the next poll. */
-	_Atomic u32 nr_writes; /* > NR_CODE_WRITES: flush everything */
+	_Atomic u32 nr_writes;
+	_Atomic bool flush_wanted; /* too many, or too long */
 	struct {
-		_Atomic u64 gpa_len; /* frame << 32 | frames; 0 = being written */
+		_Atomic u64 range; /* gpa << 16 | length */
 	} write[NR_CODE_WRITES];
 
 	u64 n_translated, n_flushes, n_misses, n_fills, n_slow, n_faults, n_t0, n_invalidated;
@@ -171,5 +175,6 @@ void jit_flush_code(struct vcpu *v);
 u32 jit_slow(struct vcpu *v, u64 va, u64 site);	 /* called by translated code */
 u32 jit_t0(struct vcpu *v, u64 rip, u64 len);	 /* likewise: interpret one, go on inside */
 u32 jit_t0_end(struct vcpu *v, u64 rip);	 /* likewise, then leave */
+
 
 #endif

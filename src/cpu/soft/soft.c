@@ -130,6 +130,53 @@ static struct vcpu *soft_vcpu_new(struct cpu_vm *vm, unsigned index, const struc
 	return v;
 }
 
+/* -- code shared by vCPUs ------------------------------------------------------------- */
+
+void soft_code_written_others(struct vcpu *v, gpa_t gpa, u64 len)
+{
+	for (unsigned k = 0; k < v->cfg.nr_vcpus; k++)
+		if (v->vm->vcpu[k] && k != v->index)
+			jit_post_code_write(v->vm->vcpu[k], gpa, len);
+}
+
+/*
+ * Ask one vCPU to drop its writable entries of @frame, and wait until it has, or until it runs
+ * no translated code: it takes requests before it enters any. Takes its own requests of this
+ * kind meanwhile, so two vCPUs asking each other both go on.
+ */
+static void protect_other(struct vcpu *v, struct vcpu *o, u64 frame)
+{
+	u64 none = 0;
+
+	while (!atomic_compare_exchange_strong(&o->protect, &none, frame + 1)) {
+		none = 0;
+		soft_take_protect(v);
+		__builtin_ia32_pause();
+	}
+	atomic_fetch_or(&o->exit_req, REQ_PROTECT);
+	while (atomic_load(&o->protect) && atomic_load(&o->in_code)) {
+		soft_take_protect(v);
+		__builtin_ia32_pause();
+	}
+}
+
+void soft_protect_others(struct vcpu *v, u64 frame)
+{
+	for (unsigned k = 0; k < v->cfg.nr_vcpus; k++)
+		if (v->vm->vcpu[k] && k != v->index)
+			protect_other(v, v->vm->vcpu[k], frame);
+}
+
+void soft_take_protect(struct vcpu *v)
+{
+	u64 frame = atomic_load(&v->protect);
+
+	if (!frame)
+		return;
+	jit_protect_frame(v, frame - 1);
+	atomic_store(&v->protect, 0);
+}
+
 /* -- signals from other threads -------------------------------------------------- */
 
 static void futex_wait(_Atomic u32 *word, u32 val)
@@ -218,6 +265,8 @@ static bool latch_requests(struct vcpu *v)
 {
 	u32 req = atomic_exchange_explicit(&v->exit_req, 0, memory_order_seq_cst);
 
+	if (req & REQ_PROTECT)
+		soft_take_protect(v);
 	if (req & REQ_CODE)
 		jit_take_code_writes(v);
 	if (req & REQ_INIT)

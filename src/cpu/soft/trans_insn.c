@@ -208,12 +208,21 @@ static struct opmap plain_map(const struct insn *i)
 	};
 }
 
+/* AH..BH in one field and, only on the host, a register that needs REX in the other. */
+static bool mixes_high_byte(const struct insn *i, const struct opmap *m)
+{
+	bool high = (i->reg_kind == OK_GPR && is_high_byte(i, i->reg, i->reg_size)) ||
+		    (i->rm_kind == OK_GPR && is_high_byte(i, i->rm, i->rm_size));
+
+	return high && (m->reg | m->rm) & 8;
+}
+
 static void put_reg_insn(struct trans *t, const struct insn *i)
 {
 	struct opmap m = plain_map(i);
 	struct homes h;
 
-	if (!assign_regs(i, &m, &h, 3)) {
+	if (!assign_regs(i, &m, &h, 3) || mixes_high_byte(i, &m)) {
 		by_interpreter(t, i);
 		return;
 	}

@@ -56,12 +56,6 @@ static u8 needed_at(struct trans *t, u64 rip)
 	return p ? flags_needed(p, 4096 - (rip & 0xfff)) : FLB_ALL;
 }
 
-static bool is_jcc(const struct insn *i)
-{
-	return (i->map == MAP_1 && i->op >= 0x70 && i->op <= 0x7f) ||
-	       (i->map == MAP_0F && i->op >= 0x80 && i->op <= 0x8f);
-}
-
 static bool is_direct(const struct insn *i)
 {
 	return i->attr & IA_BRANCH && i->has_modrm == false && i->op != 0xc3 && i->op != 0xc2;
@@ -226,7 +220,7 @@ void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned)
 	}
 	s->valid = e->p;
 	put_valid_test(e, acc);
-	s->miss = e_jcc_hole(e, acc == ACC_W ? CC_E : CC_E);
+	s->miss = e_jcc_hole(e, CC_E);
 	if (keep)
 		restore_flags(e);
 }
@@ -409,7 +403,7 @@ static struct block *finish(struct trans *t, gpa_t gpa, u32 key, const u8 *start
 		.len = (u16)(t->end_rip - t->rip0), .nr_insns = (u8)t->n,
 	};
 	for (unsigned k = 0; k < t->n; k++)
-		j->insn_map[j->nr_map++] = off_of(t, t->host[k]) - b->start << 12 |
+		j->insn_map[j->nr_map++] = (off_of(t, t->host[k]) - b->start) << 12 |
 					   (u32)(t->rip[k] & 0xfff);
 	for (unsigned k = 0; k < t->nr_out; k++) {
 		b->out[k].pc = off_of(t, t->out[k].pc);
