@@ -65,6 +65,7 @@ struct cpu_config {
 	u64 code_cache_bytes; /* software engine: translated code; 0 = default */
 	bool interpret_only;  /* software engine: tier 0 only (tests, lockstep) */
 	u64 tlb_flush_every;  /* tests: flush translations every N blocks, 0 = never */
+	bool stop_at_faults;  /* tests: translated code returns guest exceptions undelivered */
 	bool exact_flags;     /* tests: treat every arithmetic flag as live everywhere */
 	unsigned max_block;   /* tests: instructions per translated block, 0 = default */
 };

@@ -50,6 +50,7 @@ struct nd_result {
 	u8 vector;
 	u32 error;
 	u64 addr; /* #PF: CR2 */
+	bool flags_known; /* false: a fault inside the stream; arithmetic flags do not count */
 };
 
 /* One stream and its input. */
@@ -90,6 +91,7 @@ struct nd_tier {
 	const char *name;
 	/* Run until an exception (X_FAULT, v->exc); s.rip == stop counts as one. */
 	int (*run)(struct vcpu *v, u64 stop);
+	bool lazy_flags; /* arithmetic flags at a fault are not promised */
 };
 extern const struct nd_tier *const nd_tiers[];
 bool nd_tier_init(void);

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu/soft/jit.h"
 #include "cpu/soft/mmu.h"
 #include "cpu/soft/stub.h"
+#include "cpu/soft/tlb.h"
 #include "cpu/soft/vcpu.h"
 #include "cpu/soft/xstate.h"
 #include "native.h"
@@ -32,8 +34,59 @@ static int run_t0(struct vcpu *v, u64 stop)
 	return X_SHUTDOWN;
 }
 
-static const struct nd_tier t0 = { "t0", run_t0 };
-const struct nd_tier *const nd_tiers[] = { &t0, NULL };
+/* The stream's bytes changed behind the translator's back: drop what it made of the old ones. */
+static void drop_code(struct vcpu *v)
+{
+	gpa_t gpa;
+
+	for (unsigned pg = PG_CODE; pg <= PG_CODE_LAST; pg++)
+		if (mmu_probe(v, ND_ARENA + pg * ND_PAGE, &gpa))
+			code_written(v, gpa, ND_PAGE);
+}
+
+/* Translated code; the HLT behind the stream ends it with #GP. */
+static int run_t1(struct vcpu *v, u64 stop)
+{
+	(void)stop;
+	jit_thread_enter(v); /* the native run has used gs */
+	drop_code(v);
+	v->s.rflags &= ~(u64)FL_RF;
+	for (unsigned n = 0; n < MAX_STEPS; n++) {
+		int r = jit_usable(v) ? jit_run(v) : interp_step(v);
+
+		if (r != X_OK)
+			return r;
+	}
+	return X_SHUTDOWN;
+}
+
+static int run_t1_exact(struct vcpu *v, u64 stop)
+{
+	v->cfg.exact_flags = true;
+	v->cfg.max_block = 0;
+	return run_t1(v, stop);
+}
+
+static int run_t1_single(struct vcpu *v, u64 stop)
+{
+	v->cfg.exact_flags = true;
+	v->cfg.max_block = 1;
+	return run_t1(v, stop);
+}
+
+/* Flags that the stream overwrites later are not kept up to a fault before that. */
+static int run_t1_fast(struct vcpu *v, u64 stop)
+{
+	v->cfg.exact_flags = false;
+	v->cfg.max_block = 0;
+	return run_t1(v, stop);
+}
+
+static const struct nd_tier t0 = { "t0", run_t0, false };
+static const struct nd_tier t1 = { "t1", run_t1_fast, true };
+static const struct nd_tier t1_exact = { "t1-exact", run_t1_exact, false };
+static const struct nd_tier t1_single = { "t1-single", run_t1_single, false };
+const struct nd_tier *const nd_tiers[] = { &t0, &t1, &t1_exact, &t1_single, NULL };
 
 static void flat_segment(struct x86_seg *s, u16 sel, u32 attr)
 {
@@ -68,20 +121,22 @@ static void user_mode(struct x86_state *s)
 bool nd_tier_init(void)
 {
 	struct err e = { 0 };
-	struct vcpu *v = aligned_alloc(64, (sizeof(*v) + 63) & ~63ul);
+	struct vcpu *v = vcpu_alloc();
 
 	if (!v)
 		return false;
-	memset(v, 0, sizeof(*v));
 	v->mem = nd_guest_mem();
 	v->cfg = (struct cpu_config){ .mem = v->mem, .nr_vcpus = 1, .model = CPU_MODEL_MAX,
-				      .interpret_only = true };
+				      .stop_at_faults = true };
 	v->mmu = mmu_new();
 	v->icache = icache_new();
 	v->vec = vec_new(&e);
 	v->cpl = 3;
 	user_mode(&v->s);
 	vcpu = v;
+	if (jit_new(v, &e) < 0 || !v->jit)
+		fprintf(stderr, "nd: no translator: %s\n", e.msg);
+	jit_thread_enter(v);
 	if (!v->mmu || !v->vec)
 		fprintf(stderr, "nd: cannot make a vcpu: %s\n", e.msg);
 	return v->mmu && v->vec;
@@ -131,6 +186,7 @@ void nd_tier_run(const struct nd_tier *t, const struct nd_case *c, struct nd_res
 	ret->st.rip = v->s.rip;
 	ret->st.rflags = v->s.rflags & ND_FL_CMP;
 	ret->vector = r == X_FAULT ? v->exc.vector : ND_TIMEOUT;
+	ret->flags_known = !t->lazy_flags || v->s.rip == c->la + c->len;
 	ret->error = r == X_FAULT && v->exc.has_error ? v->exc.error : 0;
 	ret->addr = r == X_FAULT && v->exc.vector == EX_PF ? v->exc.addr : 0;
 }

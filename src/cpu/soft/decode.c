@@ -92,7 +92,7 @@ static const struct row map1[256] = {
 	[0x62] = INT(0, F_R_RM_CMP, N64, 0, 0, 0),	/* BOUND; EVEX otherwise */
 	[0x63] = INT(0, F_M, 0, 0, 0, V),		/* MOVSXD / ARPL */
 	[0x68] = INT(I_Z, 0, D64, 0, 0, STK), [0x6a] = INT(I_8S, 0, D64, 0, 0, STK),
-	[0x69] = INT(I_Z, F_R_RM_MOV, 0, 0, ALL, V), [0x6b] = INT(I_8S, F_R_RM_MOV, 0, 0, ALL, V),
+	[0x69] = INT(I_Z, F_R_RM_MOV, 0, 0, C | OV, V), [0x6b] = INT(I_8S, F_R_RM_MOV, 0, 0, C | OV, V),
 	[0x6c] = SYS(0, 0, B_, 0, 0, STR), [0x6d] = SYS(0, 0, 0, 0, 0, STR),
 	[0x6e] = SYS(0, 0, B_, 0, 0, STR), [0x6f] = SYS(0, 0, 0, 0, 0, STR),
 	[0x70 ... 0x7f] = INT(I_J8, 0, F64, 0, 0, BR),
@@ -171,7 +171,7 @@ static const struct row map0f[256] = {
 	[0xa4] = INT(I_8U, F_RM_R, 0, ALL, ALL, V), [0xa5] = INT(0, F_RM_R, 0, ALL, ALL, V),
 	[0xac] = INT(I_8U, F_RM_R, 0, ALL, ALL, V), [0xad] = INT(0, F_RM_R, 0, ALL, ALL, V),
 	[0xaa] = SYS(0, 0, 0, 0, ALL, END),
-	[0xae] = INT(0, F_M, 0, 0, 0, 0), [0xaf] = INT(0, F_R_RM, 0, 0, ALL, V),
+	[0xae] = INT(0, F_M, 0, 0, 0, 0), [0xaf] = INT(0, F_R_RM, 0, 0, C | OV, V),
 	[0xb0] = INT(0, F_RM_R, B_, 0, ALL, V | L), [0xb1] = INT(0, F_RM_R, 0, 0, ALL, V | L),
 	[0xb2] = SYS(0, F_M, 0, 0, 0, END), [0xb4] = SYS(0, F_M, 0, 0, 0, 0),
 	[0xb5] = SYS(0, F_M, 0, 0, 0, 0),
@@ -529,6 +529,8 @@ static void fix_group3(struct insn *i, struct dcur *c)
 		i->attr &= ~IA_LOCKABLE;
 		i->gpr_r |= ext(i) < 6 ? BIT(RAX) : ax;
 		i->gpr_w |= ax;
+		/* What the SDM calls undefined may keep its value: not surely overwritten. */
+		i->flags_w = ext(i) < 6 ? C | OV : 0;
 	}
 }
 
@@ -861,6 +863,7 @@ static void fix_scan(struct insn *i)
 	}
 	if (i->rep == 0xf3)
 		i->reg_acc = OP_W;
+	i->flags_w = i->rep == 0xf3 ? C | Z : Z; /* the undefined ones may keep their value */
 }
 
 static void fix_map0f(struct insn *i)

@@ -431,6 +431,12 @@ static void merge_flags(struct vcpu *v)
 	v->s.rflags = (v->s.rflags & ~(u64)FL_ARITH) | (v->jr.flags & FL_ARITH);
 }
 
+/* An instruction's outcome: faults are delivered, or handed to a test that wants to see them. */
+static int settle(struct vcpu *v, int r)
+{
+	return r == X_FAULT && !v->cfg.stop_at_faults ? deliver_exception(v) : r;
+}
+
 /* One interpreted instruction; true: the next one of the same block may follow at once. */
 static bool interpret(struct vcpu *v, u64 rip, u64 len)
 {
@@ -441,9 +447,7 @@ static bool interpret(struct vcpu *v, u64 rip, u64 len)
 	merge_flags(v);
 	v->s.rip = rip;
 	v->jit->n_t0++;
-	r = interp_step(v);
-	if (r == X_FAULT)
-		r = deliver_exception(v);
+	r = settle(v, interp_step(v));
 	v->jit->result = r;
 	v->jr.flags = v->s.rflags;
 	return r == X_OK && v->s.rip == rip + len && v->jit->gen == gen && v->cpl == cpl &&
@@ -497,9 +501,7 @@ static void chain(struct vcpu *v)
 
 static int interpret_here(struct vcpu *v)
 {
-	int r = interp_step(v);
-
-	return r == X_FAULT ? deliver_exception(v) : r;
+	return settle(v, interp_step(v));
 }
 
 /*
@@ -553,12 +555,35 @@ static void refresh_mode(struct vcpu *v)
 	tables_select(v);
 }
 
+/*
+ * RET or JMP went to an address that is not canonical: that fault belongs to the branch. Take
+ * back what it did and let the interpreter execute it.
+ */
+static void undo_indirect(struct vcpu *v)
+{
+	struct jit *j = v->jit;
+	struct block *b = block_at(j, (u64)j->code.rx + (u32)v->jr.last);
+	u32 off = j->insn_map[b->map + b->nr_insns - 1] & 0xfff;
+	const u8 *p = mem_ptr(v->mem, (b->gpa & ~0xfffull) + off, 1);
+	struct insn i;
+
+	v->s.rip = (b->rip & ~0xfffull) | off;
+	if (!insn_decode(&i, p, 15, 8) || (i.op != 0xc3 && i.op != 0xc2))
+		return;
+	v->s.gpr[RSP] -= 8 + (i.op == 0xc2 ? i.imm & 0xffff : 0);
+}
+
 /* r10's target had no valid jump entry: make one. */
 static int on_miss(struct vcpu *v)
 {
-	struct block *b = get_block(v);
+	struct block *b;
 
 	v->jit->n_misses++;
+	if (!is_canonical(v->s.rip)) {
+		undo_indirect(v);
+		return interpret_here(v);
+	}
+	b = get_block(v);
 	if (!b)
 		return interpret_here(v);
 	tlb_jump_set(v, v->s.rip, v->jit->code.rx + b->start);

@@ -39,14 +39,20 @@ static void pass_on(int sig, siginfo_t *si, void *uc)
 		signal(sig, SIG_DFL); /* nobody's: let it happen again with its usual end */
 }
 
-static void on_signal(int sig, siginfo_t *si, void *uc)
+bool jit_signal(void *uc)
 {
 	greg_t *g = ((ucontext_t *)uc)->uc_mcontext.gregs;
 	u64 pc;
 
-	if (current && jit_fault(current, (u64)g[REG_RIP], &pc))
-		g[REG_RIP] = (greg_t)pc;
-	else
+	if (!current || !jit_fault(current, (u64)g[REG_RIP], &pc))
+		return false;
+	g[REG_RIP] = (greg_t)pc;
+	return true;
+}
+
+static void on_signal(int sig, siginfo_t *si, void *uc)
+{
+	if (!jit_signal(uc))
 		pass_on(sig, si, uc);
 }
 

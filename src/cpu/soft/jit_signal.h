@@ -14,6 +14,9 @@ struct vcpu;
 /* This thread runs @v from now on: alternate signal stack, handlers. */
 void jit_signal_setup(struct vcpu *v);
 
+/* For another owner of these signals: true if it was ours and @ucontext was changed. */
+bool jit_signal(void *ucontext);
+
 /* jit.c: @pc is in translated code of @v: *ret_pc is where to resume. */
 bool jit_fault(struct vcpu *v, u64 pc, u64 *ret_pc);
 

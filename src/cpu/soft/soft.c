@@ -77,8 +77,7 @@ static size_t vcpu_span(void)
 	return VCPU_GUARD + VCPU_STACK + align_up(sizeof(struct vcpu), 4096);
 }
 
-/* struct vcpu directly above its stack, with a guard page below that. */
-static struct vcpu *vcpu_alloc(void)
+struct vcpu *vcpu_alloc(void)
 {
 	u8 *p = mmap(NULL, vcpu_span(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -86,6 +85,11 @@ static struct vcpu *vcpu_alloc(void)
 		return NULL;
 	mprotect(p, VCPU_GUARD, PROT_NONE);
 	return (void *)(p + VCPU_GUARD + VCPU_STACK);
+}
+
+void vcpu_release(struct vcpu *v)
+{
+	munmap((u8 *)v - VCPU_STACK - VCPU_GUARD, vcpu_span());
 }
 
 static void soft_vcpu_free(struct vcpu *v)
@@ -97,7 +101,7 @@ static void soft_vcpu_free(struct vcpu *v)
 	mmu_free(v->mmu);
 	icache_free(v->icache);
 	vec_free(v->vec);
-	munmap((u8 *)v - VCPU_STACK - VCPU_GUARD, vcpu_span());
+	vcpu_release(v);
 }
 
 static struct vcpu *soft_vcpu_new(struct cpu_vm *vm, unsigned index, const struct cpu_io *io,
@@ -135,7 +139,7 @@ static struct vcpu *soft_vcpu_new(struct cpu_vm *vm, unsigned index, const struc
 void soft_code_written_others(struct vcpu *v, gpa_t gpa, u64 len)
 {
 	for (unsigned k = 0; k < v->cfg.nr_vcpus; k++)
-		if (v->vm->vcpu[k] && k != v->index)
+		if (k != v->index && v->vm->vcpu[k])
 			jit_post_code_write(v->vm->vcpu[k], gpa, len);
 }
 
@@ -163,7 +167,7 @@ static void protect_other(struct vcpu *v, struct vcpu *o, u64 frame)
 void soft_protect_others(struct vcpu *v, u64 frame)
 {
 	for (unsigned k = 0; k < v->cfg.nr_vcpus; k++)
-		if (v->vm->vcpu[k] && k != v->index)
+		if (k != v->index && v->vm->vcpu[k])
 			protect_other(v, v->vm->vcpu[k], frame);
 }
 

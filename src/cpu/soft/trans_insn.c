@@ -266,12 +266,18 @@ static bool needs_alignment(const struct insn *i)
 	return i->mem_align || (i->map == MAP_0F && i->op == 0xc7 && i->cls == CLS_INT);
 }
 
+/* CMPXCHG r/m8, AH..BH: al is its operand too, so it cannot be swapped away. */
+static bool is_cmpxchg_high(const struct insn *i)
+{
+	return i->map == MAP_0F && i->op == 0xb0 && is_high_byte(i, i->reg, 1);
+}
+
 static void put_mem_insn(struct trans *t, const struct insn *i)
 {
 	struct opmap m = plain_map(i);
 	struct homes h;
 
-	if (!assign_regs(i, &m, &h, 2)) {
+	if (!assign_regs(i, &m, &h, 2) || is_cmpxchg_high(i)) {
 		by_interpreter(t, i);
 		return;
 	}
@@ -505,6 +511,7 @@ static void put_indirect(struct trans *t, const struct insn *i)
 		e_mov(&t->e, R10, host_reg(i->rm));
 	}
 	if (call) {
+		trans_check_canonical(t);
 		e_store(&t->e, R10, RSP, VOFF(jr.site)); /* the target, while the push is checked */
 		push_imm(t, t->rip[t->k] + i->len);
 		e_load(&t->e, R10, RSP, VOFF(jr.site));

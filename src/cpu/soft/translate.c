@@ -130,6 +130,9 @@ static void indirect_jump(struct trans *t) /* to r10 */
 {
 	struct emit *e = &t->e;
 
+	/* Where it came from: a target that is not canonical faults there (undo_indirect()). */
+	e8(e, 0xc7), e8(e, 0x84), e8(e, 0x24), e32(e, (u32)VOFF(jr.last));
+	e32(e, (u32)(e->p - t->j->code.rw)); /* mov dword [rsp + last], offset */
 	e8(e, 0x45), e8(e, 0x0f), e8(e, 0xb7), e8(e, 0xda); /* movzx r11d, r10w */
 	e8(e, 0x65), e8(e, 0x42), e8(e, 0xff), e8(e, 0x24), e8(e, 0xdd); /* jmp gs:[r11*8 + disp] */
 	e32(e, (u32) - (i32)JT_BYTES);
@@ -225,6 +228,25 @@ void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned)
 		restore_flags(e);
 }
 
+/* r10 must be canonical: else the interpreter executes the instruction, which faults. */
+void trans_check_canonical(struct trans *t)
+{
+	struct emit *e = &t->e;
+	struct slow *s = &t->slow[t->nr_slow++];
+	bool keep = t->live[t->k] != 0;
+
+	*s = (struct slow){ .k = (u8)t->k, .keep = keep, .aligned = true };
+	if (keep)
+		save_flags(e);
+	e_mov(e, R11, R10);
+	e8(e, 0x49), e8(e, 0xc1), e8(e, 0xe3), e8(e, 16); /* shl r11, 16 */
+	e8(e, 0x49), e8(e, 0xc1), e8(e, 0xfb), e8(e, 16); /* sar r11, 16 */
+	e_rr(e, true, 0x39, R10, R11);
+	s->unaligned = e_jcc_hole(e, CC_NE);
+	if (keep)
+		restore_flags(e);
+}
+
 /* Not aligned: fine inside one page, else the interpreter's. */
 static void put_unaligned(struct trans *t, const struct slow *s, u8 **ret_cross)
 {
@@ -246,10 +268,12 @@ static void put_slow(struct trans *t, const struct slow *s)
 
 	if (s->unaligned && !s->aligned)
 		put_unaligned(t, s, &cross);
-	e_patch(e, s->miss, e->p);
-	e8(e, 0x41), e8(e, 0xbb), e32(e, SITE(s->k, s->acc)); /* mov r11d, site */
-	e_call(e, t->j->delta, t->j->slow);
-	e_patch(e, e_jmp_hole(e), s->retry);
+	if (s->miss) {
+		e_patch(e, s->miss, e->p);
+		e8(e, 0x41), e8(e, 0xbb), e32(e, SITE(s->k, s->acc)); /* mov r11d, site */
+		e_call(e, t->j->delta, t->j->slow);
+		e_patch(e, e_jmp_hole(e), s->retry);
+	}
 	if (cross)
 		e_patch(e, cross, e->p);
 	if (s->unaligned && s->aligned)

@@ -53,6 +53,7 @@ struct trans {
 };
 
 void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned);
+void trans_check_canonical(struct trans *t);
 void trans_jump(struct trans *t, u64 rip);
 void trans_indirect(struct trans *t); /* to r10 */
 void trans_branch(struct trans *t, u8 *hole, u64 taken, u64 next);

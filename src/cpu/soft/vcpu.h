@@ -53,6 +53,7 @@ struct jit_regs {
 	u64 tmp;      /* one guest value across a second memory check */
 	u64 pc;	      /* exit: host address behind the exiting call */
 	u64 site;     /* exit: index of the guest instruction in its block */
+	u64 last;     /* code offset of the last indirect branch but calls */
 	u64 ret;      /* interpreter call: where to continue */
 };
 
@@ -89,6 +90,10 @@ struct vcpu {
 	u64 insns;	     /* interpreted instructions */
 	char error[160];
 };
+
+/* Zeroed, directly above the stack of its translated code, with a guard page below (soft.c). */
+struct vcpu *vcpu_alloc(void);
+void vcpu_release(struct vcpu *v);
 
 static inline bool is_long64(const struct vcpu *v) /* 64-bit code segment active */
 {
