@@ -431,6 +431,17 @@ static void merge_flags(struct vcpu *v)
 	v->s.rflags = (v->s.rflags & ~(u64)FL_ARITH) | (v->jr.flags & FL_ARITH);
 }
 
+/* jr.packed: SAHF's byte in bits 15:8, OF in bit 0 (jit_int.h). */
+static u64 pack_flags(u64 rflags)
+{
+	return (rflags & (FL_ARITH & 0xff)) << 8 | (rflags & FL_OF) / FL_OF;
+}
+
+static u64 unpack_flags(u64 packed)
+{
+	return (packed >> 8 & (FL_ARITH & 0xff)) | (packed & 1) * FL_OF;
+}
+
 /* An instruction's outcome: faults are delivered, or handed to a test that wants to see them. */
 static int settle(struct vcpu *v, int r)
 {
@@ -537,8 +548,10 @@ static bool enter(struct vcpu *v, enum jit_exit *ret_why)
 	}
 	fp_unpark(v);
 	v->jr.target = target;
-	v->jr.flags = v->s.rflags;
+	v->jr.packed = pack_flags(v->s.rflags);
 	*ret_why = run_code(v);
+	if (*ret_why == JX_MISS)
+		v->jr.flags = unpack_flags(v->jr.packed);
 	if (*ret_why != JX_DONE)
 		merge_flags(v);
 	return true;
@@ -590,10 +603,24 @@ static int on_miss(struct vcpu *v)
 	return X_OK;
 }
 
+/* A host fault in an indirect branch: its flags were in memory already. */
+static void take_fault_flags(struct vcpu *v)
+{
+	struct block *b = block_at(v->jit, v->jr.pc);
+
+	if (!b->flags_packed || v->jr.site + 1 != b->nr_insns)
+		return;
+	v->jr.flags = unpack_flags(v->jr.packed);
+	merge_flags(v);
+}
+
 static int handle_exit(struct vcpu *v, enum jit_exit why)
 {
 	switch (why) {
 	case JX_MISS: return on_miss(v);
+	case JX_FAULT:
+		take_fault_flags(v);
+		FALLTHROUGH;
 	case JX_INTERP:
 		set_rip_at(v);
 		return interpret_here(v);

@@ -79,6 +79,7 @@ struct block {
 	u16 len;	    /* guest bytes */
 	u8 nr_insns;
 	bool dead;
+	bool flags_packed; /* the last instruction keeps its flags in jr.packed */
 	struct {
 		u32 pc;	  /* offset behind the exit's call; 0 = none */
 		u32 hole; /* the jump to patch */
@@ -97,7 +98,7 @@ struct block {
 #define KEY_AVX BIT(2)
 
 /* Why translated code came back. */
-enum jit_exit { JX_MISS, JX_INTERP, JX_POLL, JX_CHAIN, JX_DONE };
+enum jit_exit { JX_MISS, JX_INTERP, JX_FAULT, JX_POLL, JX_CHAIN, JX_DONE };
 
 #define NR_CODE_WRITES 64
 

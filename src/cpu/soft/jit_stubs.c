@@ -66,7 +66,8 @@ static void push_pop(struct emit *e, unsigned op, unsigned reg)
 	e8(e, op | (reg & 7));
 }
 
-/* u64 enter(struct vcpu *v): runs at v->jr.target with r10 = s.rip; returns enum jit_exit. */
+/* u64 enter(struct vcpu *v): runs the block at jr.target with r10 = s.rip and flags in jr.packed;
+ * returns enum jit_exit. */
 static void emit_enter(struct jit *j, struct emit *e)
 {
 	j->enter = (u64(*)(struct vcpu *))(uintptr_t)here(j, e);
@@ -74,7 +75,6 @@ static void emit_enter(struct jit *j, struct emit *e)
 		push_pop(e, 0x50, callee_saved[k]);
 	e_store(e, RSP, RDI, OFF(jr.host_rsp));
 	e_mov(e, RSP, RDI);
-	load_flags(e);
 	load_gprs(e);
 	e_load(e, R10, RSP, OFF(s.rip));
 	e_mem(e, false, 0xff, 4, RSP, OFF(jr.target)); /* jmp [rsp + target] */
@@ -181,7 +181,7 @@ static const u8 *emit_fault_exit(struct jit *j, struct emit *e, const u8 *leave)
 
 	store_gprs(e, 0);
 	save_flags(e);
-	e_imm(e, RAX, JX_INTERP);
+	e_imm(e, RAX, JX_FAULT);
 	e_jmp(e, j->delta, leave);
 	return p;
 }

@@ -238,6 +238,26 @@ static void swap_bytes(struct trans *t, unsigned reg)
 	e8(&t->e, 0xc0 | reg << 3 | (reg + 4));
 }
 
+/* r11b = AH..BH of register @reg - 4; no flags. */
+static void get_high_byte(struct trans *t, unsigned reg)
+{
+	struct emit *e = &t->e;
+
+	e8(e, 0xc4), e8(e, 0x63), e8(e, 0x7b), e8(e, 0xf0); /* rorx r11d, r32, 8 */
+	e8(e, 0xd8 | (reg - 4)), e8(e, 8);
+}
+
+static void set_high_byte(struct trans *t, unsigned reg)
+{
+	swap_bytes(t, reg - 4);
+	e_rr(&t->e, false, 0x88, R11, reg - 4);
+	swap_bytes(t, reg - 4);
+}
+
+/*
+ * The operation on [r10 + r11]. A host fault in it must find the guest's registers unchanged,
+ * so everything before it touches scratch registers only.
+ */
 static void emit_on_memory(struct trans *t, const struct insn *i, struct opmap *m,
 			   const struct homes *h)
 {
@@ -246,18 +266,18 @@ static void emit_on_memory(struct trans *t, const struct insn *i, struct opmap *
 	m->mem = true;
 	m->base = R10, m->index = R11, m->scale = 1;
 	m->disp = write ? -1 : 0;
-	if (h->n && h->read[0]) {
+	if (high || (h->n && h->read[0])) {
 		lea_full(t, true, R10, R11, 1, m->disp);
 		m->index = REG_NONE, m->disp = 0;
 		load_homes(t, h);
 	}
 	if (high) {
-		m->reg = i->reg - 4;
-		swap_bytes(t, m->reg);
+		get_high_byte(t, i->reg);
+		m->reg = R11;
 	}
 	e_insn(&t->e, i, m);
-	if (high)
-		swap_bytes(t, m->reg);
+	if (high && i->reg_acc & OP_W)
+		set_high_byte(t, i->reg);
 	store_homes(t, h);
 }
 
@@ -350,7 +370,7 @@ static void commit_push(struct trans *t, unsigned host)
 	e_mov(e, HOST_RSP, R10);
 }
 
-/* Host address of the new top of stack -> r11, rsp = r10; r10 is free then. */
+/* Host address of the new top of stack -> r11; r10 is free then. rsp moves after the store. */
 static void fold_push(struct trans *t)
 {
 	struct insn lea = { .op = 0x8d, .has_modrm = true, .is_mem = true, .w = true };
@@ -358,7 +378,13 @@ static void fold_push(struct trans *t)
 			   .disp = -1 };
 
 	e_insn(&t->e, &lea, &m);
-	e_mov(&t->e, HOST_RSP, R10);
+}
+
+/* [r11] = r10, and rsp moves. */
+static void store_folded(struct trans *t)
+{
+	e_store(&t->e, R10, R11, 0);
+	e_lea(&t->e, HOST_RSP, HOST_RSP, -8);
 }
 
 static void push_imm(struct trans *t, u64 val)
@@ -374,7 +400,7 @@ static void push_imm(struct trans *t, u64 val)
 	}
 	fold_push(t);
 	e_imm(e, R10, val);
-	e_store(e, R10, R11, 0);
+	store_folded(t);
 }
 
 static void push_reg(struct trans *t, unsigned g)
@@ -386,7 +412,7 @@ static void push_reg(struct trans *t, unsigned g)
 	}
 	fold_push(t);
 	load_home(t, R10, g);
-	e_store(&t->e, R10, R11, 0);
+	store_folded(t);
 }
 
 /* Push what jr.tmp holds. */
@@ -395,7 +421,7 @@ static void push_tmp(struct trans *t)
 	check_push(t);
 	fold_push(t);
 	e_load(&t->e, R10, RSP, VOFF(jr.tmp));
-	e_store(&t->e, R10, R11, 0);
+	store_folded(t);
 }
 
 /* r10 = 8 bytes at the guest address in r10, checked. */
@@ -492,6 +518,7 @@ static void put_call_direct(struct trans *t, const struct insn *i)
 
 static void put_ret(struct trans *t, const struct insn *i)
 {
+	trans_pack_flags(t);
 	e_mov(&t->e, R10, HOST_RSP);
 	load_checked(t, R10);
 	e_lea(&t->e, HOST_RSP, HOST_RSP, 8 + (i->op == 0xc2 ? (i32)(i->imm & 0xffff) : 0));
@@ -502,6 +529,7 @@ static void put_indirect(struct trans *t, const struct insn *i)
 {
 	bool call = ((i->modrm >> 3) & 7) == 2;
 
+	trans_pack_flags(t);
 	if (i->is_mem) {
 		put_ea(t, i);
 		load_checked(t, R10);

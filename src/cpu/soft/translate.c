@@ -116,11 +116,47 @@ static void decode_block(struct trans *t, const u8 *p, unsigned room)
 
 /* -- exits ------------------------------------------------------------------------------- */
 
+static void save_flags(struct emit *e)
+{
+	e_store(e, RAX, RSP, VOFF(jr.rax));
+	e8(e, 0x9f);				    /* lahf */
+	e8(e, 0x0f), e8(e, 0x90), e8(e, 0xc0);	    /* seto al */
+}
+
+static void restore_flags(struct emit *e)
+{
+	e8(e, 0x04), e8(e, 0x7f); /* add al, 0x7f */
+	e8(e, 0x9e);		  /* sahf */
+	e_load(e, RAX, RSP, VOFF(jr.rax));
+}
+
+static void pack_flags(struct emit *e)
+{
+	save_flags(e);
+	e_store(e, RAX, RSP, VOFF(jr.packed));
+	e_load(e, RAX, RSP, VOFF(jr.rax));
+}
+
+static void unpack_flags(struct emit *e)
+{
+	e_store(e, RAX, RSP, VOFF(jr.rax));
+	e_load(e, RAX, RSP, VOFF(jr.packed));
+	restore_flags(e);
+}
+
+void trans_pack_flags(struct trans *t)
+{
+	pack_flags(&t->e);
+	t->packed = true;
+}
+
 /* Jump to another block in a different page: by the jump table, checked by the target. */
 static void far_jump(struct trans *t, u64 rip)
 {
 	struct emit *e = &t->e;
 
+	if (t->exact_flags || needed_at(t, rip))
+		pack_flags(e);
 	e_imm(e, R10, rip);
 	e8(e, 0x65), e8(e, 0xff), e8(e, 0x24), e8(e, 0x25); /* jmp gs:[disp32] */
 	e32(e, (u32)((i32)(rip & 0xffff) * 8 - (i32)JT_BYTES));
@@ -178,20 +214,6 @@ static void put_valid_test(struct emit *e, enum access acc)
 	}
 }
 
-static void save_flags(struct emit *e)
-{
-	e_store(e, RAX, RSP, VOFF(jr.rax));
-	e8(e, 0x9f);				    /* lahf */
-	e8(e, 0x0f), e8(e, 0x90), e8(e, 0xc0);	    /* seto al */
-}
-
-static void restore_flags(struct emit *e)
-{
-	e8(e, 0x04), e8(e, 0x7f); /* add al, 0x7f */
-	e8(e, 0x9e);		  /* sahf */
-	e_load(e, RAX, RSP, VOFF(jr.rax));
-}
-
 static unsigned pow2_mask(unsigned size)
 {
 	unsigned m = 1;
@@ -209,10 +231,10 @@ void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned)
 {
 	struct emit *e = &t->e;
 	struct slow *s = &t->slow[t->nr_slow++];
-	bool keep = t->live[t->k] != 0 && !t->flags_saved;
+	bool keep = t->live[t->k] != 0 && !t->packed;
 
-	*s = (struct slow){ .k = (u8)t->k, .acc = acc, .size = (u8)size, .keep = keep,
-			    .aligned = aligned };
+	*s = (struct slow){ .k = (u8)t->k, .acc = acc, .size = (u8)size, .aligned = aligned,
+			    .keep = t->packed ? KEEP_PACKED : keep ? KEEP_EAX : KEEP_NOT };
 	if (keep)
 		save_flags(e);
 	s->retry = e->p;
@@ -228,23 +250,19 @@ void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned)
 		restore_flags(e);
 }
 
-/* r10 must be canonical: else the interpreter executes the instruction, which faults. */
+/* r10 must be canonical: else the interpreter executes the instruction, which faults. The flags
+ * are packed already. */
 void trans_check_canonical(struct trans *t)
 {
 	struct emit *e = &t->e;
 	struct slow *s = &t->slow[t->nr_slow++];
-	bool keep = t->live[t->k] != 0;
 
-	*s = (struct slow){ .k = (u8)t->k, .keep = keep, .aligned = true };
-	if (keep)
-		save_flags(e);
+	*s = (struct slow){ .k = (u8)t->k, .keep = KEEP_PACKED, .aligned = true };
 	e_mov(e, R11, R10);
 	e8(e, 0x49), e8(e, 0xc1), e8(e, 0xe3), e8(e, 16); /* shl r11, 16 */
 	e8(e, 0x49), e8(e, 0xc1), e8(e, 0xfb), e8(e, 16); /* sar r11, 16 */
 	e_rr(e, true, 0x39, R10, R11);
 	s->unaligned = e_jcc_hole(e, CC_NE);
-	if (keep)
-		restore_flags(e);
 }
 
 /* Not aligned: fine inside one page, else the interpreter's. */
@@ -278,8 +296,10 @@ static void put_slow(struct trans *t, const struct slow *s)
 		e_patch(e, cross, e->p);
 	if (s->unaligned && s->aligned)
 		e_patch(e, s->unaligned, e->p);
-	if (s->keep)
+	if (s->keep == KEEP_EAX)
 		restore_flags(e);
+	else if (s->keep == KEEP_PACKED)
+		unpack_flags(e);
 	e8(e, 0x41), e8(e, 0xbb), e32(e, s->k);
 	e_store(e, R11, RSP, VOFF(jr.site));
 	e_call(e, t->j->delta, t->j->exit_interp);
@@ -287,31 +307,17 @@ static void put_slow(struct trans *t, const struct slow *s)
 
 /* -- block frame ------------------------------------------------------------------------------ */
 
-/* Entry from the jump table: r10 must be our rip. Flags survive where they are live. */
+/* Entry from the jump table: r10 must be our rip. */
 static void put_verify(struct trans *t)
 {
 	struct emit *e = &t->e;
-	bool keep = t->live[0] != 0;
-	u8 *bad;
 
-	if (!keep) {
-		e_imm(e, R11, t->rip0);
-		e_rr(e, true, 0x39, R10, R11); /* cmp r11, r10 */
-		e8(e, 0x0f), e8(e, 0x85);
-		e32(e, (u32)(t->j->miss - (e->p + 4 + t->j->delta)));
-		return;
-	}
-	e_store(e, RCX, RSP, VOFF(jr.tmp));
-	e_imm(e, RCX, 0 - t->rip0);
-	e8(e, 0x4a), e8(e, 0x8d), e8(e, 0x0c), e8(e, 0x11); /* lea rcx, [rcx + r10] */
-	e8(e, 0xe3);
-	e8(e, 0); /* jrcxz, patched below */
-	bad = e->p;
-	e_load(e, RCX, RSP, VOFF(jr.tmp));
-	e_jmp(e, t->j->delta, t->j->miss);
-	if (!e->full)
-		bad[-1] = (u8)(e->p - bad);
-	e_load(e, RCX, RSP, VOFF(jr.tmp));
+	e_imm(e, R11, t->rip0);
+	e_rr(e, true, 0x39, R10, R11); /* cmp r11, r10 */
+	e8(e, 0x0f), e8(e, 0x85);
+	e32(e, (u32)(t->j->miss - (e->p + 4 + t->j->delta)));
+	if (t->live[0])
+		unpack_flags(e);
 }
 
 /* Leave when exit_req is set. @keep: flags are live here. */
@@ -425,6 +431,7 @@ static struct block *finish(struct trans *t, gpa_t gpa, u32 key, const u8 *start
 		.rip = t->rip0, .gpa = gpa, .key = key, .start = off_of(t, start),
 		.body = off_of(t, body), .end = off_of(t, t->e.p), .map = j->nr_map,
 		.len = (u16)(t->end_rip - t->rip0), .nr_insns = (u8)t->n,
+		.flags_packed = t->packed,
 	};
 	for (unsigned k = 0; k < t->n; k++)
 		j->insn_map[j->nr_map++] = (off_of(t, t->host[k]) - b->start) << 12 |
@@ -448,7 +455,7 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 	t.v = v, t.j = j, t.key = key, t.rip0 = v->s.rip, t.n = 0, t.k = 0;
 	t.nr_slow = t.nr_out = 0;
 	t.poll = NULL;
-	t.ended = t.flags_saved = false;
+	t.ended = t.packed = false;
 	t.exact_flags = v->cfg.exact_flags;
 	t.max_insns = v->cfg.max_block ? v->cfg.max_block : MAX_INSNS;
 	t.page = bytes - (v->s.rip & 0xfff);

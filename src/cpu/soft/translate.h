@@ -13,11 +13,14 @@
 /* What the slow stub passes to jit_slow(). */
 #define SITE(k, acc) ((u32)(k) | (u32)(acc) << 8)
 
+/* Where live flags are while a check runs. */
+enum keep { KEEP_NOT, KEEP_EAX /* and the guest's rax in jr.rax */, KEEP_PACKED /* jr.packed */ };
+
 /* An out-of-line tail of a memory check. */
 struct slow {
 	u8 k; /* instruction index */
 	u8 acc, size;
-	bool keep;    /* eax holds the flags, jr.rax the guest's rax */
+	u8 keep;      /* enum keep: what must be put back before the interpreter */
 	bool aligned; /* misaligned is the interpreter's (#GP) */
 	u8 *retry, *valid, *miss, *unaligned;
 };
@@ -38,7 +41,7 @@ struct trans {
 	unsigned max_insns;
 	bool exact_flags; /* tests: every flag is live everywhere */
 	bool ended;	  /* a jump out was emitted: nothing follows */
-	bool flags_saved; /* flags are in eax: checks need not keep them */
+	bool packed;	  /* the flags of this last instruction are in jr.packed */
 	struct insn in[MAX_INSNS];
 	u64 rip[MAX_INSNS];
 	u8 live[MAX_INSNS + 1]; /* flags live before instruction k */
@@ -54,6 +57,7 @@ struct trans {
 
 void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned);
 void trans_check_canonical(struct trans *t);
+void trans_pack_flags(struct trans *t); /* EFLAGS -> jr.packed, for an indirect branch */
 void trans_jump(struct trans *t, u64 rip);
 void trans_indirect(struct trans *t); /* to r10 */
 void trans_branch(struct trans *t, u8 *hole, u64 taken, u64 next);

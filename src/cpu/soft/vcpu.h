@@ -48,7 +48,8 @@ struct x86_exc {
 struct jit_regs {
 	u64 host_rsp; /* the C stack while translated code runs */
 	u64 target;   /* host address to enter at */
-	u64 flags;    /* guest arithmetic flags on entry and exit */
+	u64 flags;    /* guest arithmetic flags on exit, as in RFLAGS */
+	u64 packed;   /* the same across the jump table: ah as by LAHF, al = OF */
 	u64 rax;      /* guest rax while eax holds flags */
 	u64 tmp;      /* one guest value across a second memory check */
 	u64 pc;	      /* exit: host address behind the exiting call */
