@@ -140,6 +140,7 @@ static void blank_selectors(const struct nd_case *c)
 bool nd_compare(const struct nd_case *c, const struct nd_result *nat, const struct nd_result *got,
 		const char *tier, bool show)
 {
+	u64 dead = got->flags_known ? 0 : FL_ARITH;
 	u8 n = 0, g = 0;
 	u64 mask = c->mode == 8 ? ~0ull : 0xffffffff, at;
 	bool bad = false;
