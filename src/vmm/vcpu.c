@@ -185,11 +185,11 @@ static bool park(struct vm *vm)
 }
 
 /* Where it happened, for -v. Not while run() executes. */
-static void say_state(struct vm_cpu *c)
+static void say_state(struct vm_cpu *c, u32 level)
 {
 	struct x86_state s;
 
-	if (!c->vm->cfg->verbose)
+	if (c->vm->cfg->verbose < level)
 		return;
 	c->vm->engine->get_state(c->v, &s);
 	vm_say(c->vm, 1, "vCPU %u: cs %x rip %llx rsp %llx rflags %llx cr0 %llx cr2 %llx cr3 %llx "
@@ -207,7 +207,7 @@ static void ended(struct vm_cpu *c, enum cpu_exit why)
 	struct vm *vm = c->vm;
 	struct err e = { 0 };
 
-	say_state(c);
+	say_state(c, 1);
 	lock(vm);
 	if (why == CPU_EXIT_SHUTDOWN) {
 		vm_end(vm, VM_SHUTDOWN, VM_STATUS_SHUTDOWN);
@@ -316,6 +316,9 @@ void vcpus_stop(struct vm *vm)
 	for (unsigned i = 0; i < vm->cfg->nr_cpus; i++)
 		if (vm->cpu[i].started)
 			thread_join(&vm->cpu[i].thread);
+	for (unsigned i = 0; i < vm->cfg->nr_cpus; i++)
+		if (vm->cpu[i].v)
+			say_state(&vm->cpu[i], 2);
 }
 
 void vcpus_free(struct vm *vm)
