@@ -345,6 +345,20 @@ static void start_back_ends(struct vm *vm)
 		agent_start(vm->agent);
 }
 
+/* -v -v: what the engine counted. The vCPUs have stopped. */
+static void say_stats(struct vm *vm)
+{
+	char text[1024];
+
+	for (u32 i = 0; i < vm->cfg->nr_cpus && vm->engine->stats; i++) {
+		if (!vm->cpu[i].v || !vm->engine->stats(vm->cpu[i].v, text, sizeof text))
+			continue;
+		for (char *save, *line = strtok_r(text, "\n", &save); line;
+		     line = strtok_r(NULL, "\n", &save))
+			vm_say(vm, 2, "cpu %u: %s", i, line);
+	}
+}
+
 int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e)
 {
 	lock_board(vm);
@@ -360,6 +374,8 @@ int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e)
 		loop_run(vm->loop);
 	}
 	vcpus_stop(vm);
+	if (vm->cfg->verbose >= 2)
+		say_stats(vm);
 	if (vm->agent && vm->end == VM_POWERED_OFF) {
 		err_set(&vm->end_err, EIO,
 			"the guest powered off before the command's result came");
