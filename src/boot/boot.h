@@ -34,7 +34,10 @@ int boot_exec(const char *name, char *const *args, struct err *e);
 #define QUICKSTART_CMDLINE                                                                         \
 	"quiet mitigations=off cryptomgr.notests tsc=reliable no_timer_check nokaslr nowatchdog "   \
 	"8250.nr_uarts=1 i8042.noaux i8042.nokbd random.trust_cpu=on "                              \
-	"initcall_blacklist=crypto_kdf108_init,load_system_certificate_list,init_kprobe_trace"
+	"initcall_blacklist=crypto_kdf108_init,load_system_certificate_list,init_kprobe_trace,"     \
+	"ftrace_check_for_weak_functions,trace_eval_init,tracer_init_tracefs "                      \
+	"initcall_blacklist=cubictcp_register,bpf_tcp_ca_kfunc_init,bpf_prog_test_run_init,"        \
+	"kfunc_init,bpf_rstat_kfunc_init,bpf_key_sig_kfuncs_init,btf_vmlinux_init,btf_module_init"
 
 struct quickstart {
 	char kernel[PATH_MAX]; /* an ELF with a PVH entry if there is one, else a bzImage */
