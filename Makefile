@@ -151,4 +151,4 @@ clean:
 
 .PHONY: all fuzz progs deps check check-quick check-layers check-headers run asan tsan help clean
 .SECONDARY:
--include $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))
+-include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))
