@@ -412,6 +412,12 @@ void jit_take_code_writes(struct vcpu *v)
 		jit_flush_code(v);
 }
 
+void jit_protect_all(struct vcpu *v)
+{
+	if (v->jit)
+		tlb_flush_all(v);
+}
+
 void jit_protect_frame(struct vcpu *v, u64 frame)
 {
 	if (v->jit)

@@ -34,6 +34,7 @@ size_t jit_stats(const struct vcpu *v, char *buf, size_t len);
 
 /* The vCPU's own thread: its tables drop write permission to @frame. */
 void jit_protect_frame(struct vcpu *v, u64 frame);
+void jit_protect_all(struct vcpu *v);
 
 /* -- soft.c: the other vCPUs of the VM ------------------------------------------------ */
 

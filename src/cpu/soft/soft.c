@@ -143,20 +143,21 @@ void soft_code_written_others(struct vcpu *v, gpa_t gpa, u64 len)
 			jit_post_code_write(v->vm->vcpu[k], gpa, len);
 }
 
+#define PROTECT_ALL (~0ull) /* in vcpu.protect: more than one frame was asked for */
+
 /*
  * Ask one vCPU to drop its writable entries of @frame, and wait until it has, or until it runs
  * no translated code: it takes requests before it enters any. Takes its own requests of this
- * kind meanwhile, so two vCPUs asking each other both go on.
+ * kind meanwhile, so two vCPUs asking each other both go on. A vCPU that runs no code, asleep or
+ * paused, may collect several requests: they become one for everything.
  */
 static void protect_other(struct vcpu *v, struct vcpu *o, u64 frame)
 {
-	u64 none = 0;
+	u64 old = 0;
 
-	while (!atomic_compare_exchange_strong(&o->protect, &none, frame + 1)) {
-		none = 0;
-		soft_take_protect(v);
-		__builtin_ia32_pause();
-	}
+	while (!atomic_compare_exchange_strong(&o->protect, &old,
+					       !old || old == frame + 1 ? frame + 1 : PROTECT_ALL))
+		;
 	atomic_fetch_or(&o->exit_req, REQ_PROTECT);
 	while (atomic_load(&o->protect) && atomic_load(&o->in_code)) {
 		soft_take_protect(v);
@@ -175,10 +176,14 @@ void soft_take_protect(struct vcpu *v)
 {
 	u64 frame = atomic_load(&v->protect);
 
-	if (!frame)
-		return;
-	jit_protect_frame(v, frame - 1);
-	atomic_store(&v->protect, 0);
+	while (frame) {
+		if (frame == PROTECT_ALL)
+			jit_protect_all(v);
+		else
+			jit_protect_frame(v, frame - 1);
+		if (atomic_compare_exchange_strong(&v->protect, &frame, 0))
+			return;
+	}
 }
 
 /* -- signals from other threads -------------------------------------------------- */
