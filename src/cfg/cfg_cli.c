@@ -362,7 +362,7 @@ static const struct option_def options[] = {
 	{ "--disk", "path=FILE[,readonly][,snapshot]", "a disk; may repeat", set_disk },
 	{ "--net", "user[,forward=HOST:GUEST]|tap=NAME|none", "network (user); may repeat",
 	  set_net },
-	{ "--share", "DIRECTORY[,tag=NAME][,ro]", "share a host directory (9p)", set_share },
+	{ "--share", "DIRECTORY[,tag=NAME][,ro]", "share a host directory (virtio-fs)", set_share },
 	{ "--serial", "stdio|pty|unix:PATH|file:PATH|none", "first serial port (stdio)",
 	  set_serial },
 	{ "--name", "NAME", "name of the VM", set_name },
