@@ -139,6 +139,12 @@ fuzz:
 	$(Q)$(MAKE) --no-print-directory build/fuzz/dev-fuzz
 	$(Q)build/fuzz/dev-fuzz -max_total_time=$(or $(TIME),60) -max_len=4096 build/fuzz/corpus
 
+# Options by ARGS, such as make bench ARGS="--quick --only user" (tests/bench/run --help)
+bench: deps
+	$(Q)tools/deps bench
+	$(Q)$(MAKE) --no-print-directory progs
+	$(Q)tests/bench/run $(ARGS)
+
 asan tsan:
 	$(Q)$(MAKE) MODE=$@ check-quick
 
@@ -149,6 +155,6 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all fuzz progs deps check check-quick check-layers check-headers run asan tsan help clean
+.PHONY: all bench fuzz progs deps check check-quick check-layers check-headers run asan tsan help clean
 .SECONDARY:
 -include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))
