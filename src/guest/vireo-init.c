@@ -150,7 +150,8 @@ static void load_module(const char *file)
 
 /*
  * Load the modules of one line of MODULE_LIST: "KEY FILE FILE...", in dependency
- * order. KEY is "pci" (the transport) or "vN" (virtio device type N). A file that
+ * order. KEY is "pci" (the transport), "vN" (virtio device type N) or
+ * "panic" (how the monitor learns of one). A file that
  * several lines need is there only once, so a missing one is already loaded.
  */
 static void load_key(const char *list, const char *key)
@@ -206,6 +207,7 @@ static void load_drivers(bool for_command)
 	}
 	if (dir)
 		closedir(dir);
+	load_key(list, "panic"); /* a panic ends the machine with a status that says so */
 }
 
 /* -- network -- */
