@@ -249,6 +249,7 @@ int interp_step(struct vcpu *v)
 	v->s.shadow_ss = false;
 	v->s.rflags &= ~(u64)FL_RF;
 	r = fn(v, i);
+	*(volatile u64 *)&v->writing = 0;
 	if (unlikely(r)) {
 		v->s.rflags |= r == X_FAULT ? rf : 0;
 		v->db_hits = 0;

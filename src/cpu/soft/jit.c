@@ -10,6 +10,7 @@
 
 #include "cpu/soft/jit_signal.h"
 #include "cpu/soft/seg.h"
+#include "cpu/soft/smp.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -21,6 +22,7 @@
 #define DEFAULT_CODE (128ull << 20)
 #define BLOCK_ROOM   (64u << 10) /* no block's code is longer */
 #define HWCAP2_FSGSBASE_BIT 2u
+#define BLOCK_BYTES  (15u * MAX_INSNS)	 /* of guest code, at most */
 #define GRANULE	     64u	 /* bytes of guest code per bit of a frame's bitmap */
 
 /* -- life --------------------------------------------------------------------------------- */
@@ -131,32 +133,45 @@ static void count_frame(struct vcpu *v, u64 frame, int by)
 	__atomic_fetch_add(&mem_code_map(v->mem)[frame], (u8)by, __ATOMIC_SEQ_CST);
 }
 
-static void enter_frame(struct vcpu *v, struct block *b)
+static void set_granules(struct jit *j, u64 frame, u64 bits)
+{
+	__atomic_store_n(&j->granules[frame], bits, __ATOMIC_RELAXED);
+}
+
+static void enter_frame(struct vcpu *v, struct block *b, u64 granules)
 {
 	struct jit *j = v->jit;
 	u64 f = b->gpa / MEM_PAGE;
 
 	b->frame_next = j->frame[f];
 	j->frame[f] = (u32)(b - j->block) + 1;
-	j->granules[f] |= granule_mask(b->gpa, b->len);
+	set_granules(j, f, granules | granule_mask(b->gpa, b->len));
 }
 
-/* Before code of @frame is read for translation: nobody writes to it unseen any more. */
-static void claim_frame(struct vcpu *v, u64 frame)
+/*
+ * Before code at @gpa is read for translation: nobody writes to it unseen any more. Its granules
+ * count from now on: a writer looks at them after its write (smp_code_written()), we read after
+ * a full barrier. Return: the frame's granules before.
+ */
+static u64 claim(struct vcpu *v, gpa_t gpa)
 {
-	if (v->jit->frame[frame])
-		return;
-	if (!v->jit->granules[frame]) {
-		v->jit->granules[frame] = 1ull << 63; /* counted; real bits come with blocks */
-		count_frame(v, frame, 1);
-	}
-	tlb_protect_frame(v, frame);
-	soft_protect_others(v, frame);
+	struct jit *j = v->jit;
+	u64 f = gpa / MEM_PAGE, room = MEM_PAGE - gpa % MEM_PAGE, old;
+
+	old = __atomic_fetch_or(&j->granules[f],
+				granule_mask(gpa, room < BLOCK_BYTES ? room : BLOCK_BYTES),
+				__ATOMIC_SEQ_CST);
+	if (old)
+		return old;
+	count_frame(v, f, 1);
+	tlb_protect_frame(v, f);
+	smp_claim_frame(v, f);
+	return 0;
 }
 
 static void leave_frame(struct vcpu *v, u64 frame)
 {
-	v->jit->granules[frame] = 0;
+	set_granules(v->jit, frame, 0);
 	count_frame(v, frame, -1);
 }
 
@@ -251,18 +266,19 @@ static struct block *add_block(struct vcpu *v, gpa_t gpa, const u8 *bytes)
 {
 	struct jit *j = v->jit;
 	struct block *b;
+	u64 granules;
 	u32 h;
 
 	if (!has_room(j))
 		jit_flush_code(v);
-	claim_frame(v, gpa / MEM_PAGE);
+	granules = claim(v, gpa);
 	b = translate(v, gpa, bytes, 4096 - (unsigned)(gpa & 0xfff), j->key);
 	if (!b)
 		return NULL;
 	h = hash_of(b->rip, b->gpa, b->key);
 	b->hash_next = j->hash[h];
 	j->hash[h] = (u32)(b - j->block) + 1;
-	enter_frame(v, b);
+	enter_frame(v, b, granules);
 	return b;
 }
 
@@ -324,7 +340,7 @@ static void drop_in_frame(struct vcpu *v, u64 frame, gpa_t gpa, u64 end)
 		}
 	}
 	if (live)
-		j->granules[frame] = live;
+		set_granules(j, frame, live);
 	else
 		leave_frame(v, frame);
 }
@@ -367,55 +383,74 @@ void code_written(struct vcpu *v, gpa_t gpa, u64 len)
 {
 	if (v->jit)
 		drop_range(v, gpa, len);
-	soft_code_written_others(v, gpa, len);
+	smp_code_written(v, gpa, len);
 }
 
 /* -- writes by other threads ------------------------------------------------------------------------ */
 
+/* Could this vCPU have code in [gpa, gpa + len)? */
+static bool touches_code(const struct jit *j, gpa_t gpa, u64 len)
+{
+	for (u64 f = gpa / MEM_PAGE; f <= (gpa + len - 1) / MEM_PAGE && f < j->nr_frames; f++) {
+		gpa_t from = f * MEM_PAGE > gpa ? f * MEM_PAGE : gpa;
+		gpa_t to = (f + 1) * MEM_PAGE < gpa + len ? (f + 1) * MEM_PAGE : gpa + len;
+		u64 have = __atomic_load_n(&j->granules[f], __ATOMIC_RELAXED);
+
+		if (have && (have & granule_mask(from, to - from) || !j->frame[f]))
+			return true;
+	}
+	return false;
+}
+
+static void lock_writes(struct jit *j)
+{
+	unsigned n = 0;
+
+	while (atomic_exchange_explicit(&j->writes.lock, true, memory_order_acquire))
+		smp_relax(&n);
+}
+
+static void unlock_writes(struct jit *j)
+{
+	atomic_store_explicit(&j->writes.lock, false, memory_order_release);
+}
+
 void jit_post_code_write(struct vcpu *v, gpa_t gpa, u64 len)
 {
 	struct jit *j = v->jit;
-	u32 n;
 
-	if (!j || !len)
+	if (!j || !len || !touches_code(j, gpa, len))
 		return;
-	n = atomic_fetch_add_explicit(&j->nr_writes, 1, memory_order_relaxed);
-	if (n < NR_CODE_WRITES && len < 1u << 30)
-		/* pairs with jit_take_code_writes() */
-		atomic_store_explicit(&j->write[n].range, gpa << 16 | (len > 0xffff ? 0xffff : len),
-				      memory_order_release);
-	else
-		atomic_store_explicit(&j->flush_wanted, true, memory_order_release);
-	if (len > 0xfffe)
-		atomic_store_explicit(&j->flush_wanted, true, memory_order_release);
+	lock_writes(j);
+	if (j->writes.nr < NR_CODE_WRITES) {
+		j->writes.range[j->writes.nr].gpa = gpa;
+		j->writes.range[j->writes.nr++].len = len;
+	} else {
+		j->writes.flush = true;
+	}
+	unlock_writes(j);
 	soft_request(v, REQ_CODE);
 }
 
 void jit_take_code_writes(struct vcpu *v)
 {
 	struct jit *j = v->jit;
-	u32 n;
 
 	if (!j)
 		return;
-	n = atomic_exchange_explicit(&j->nr_writes, 0, memory_order_acq_rel);
-	for (u32 k = 0; k < n && k < NR_CODE_WRITES; k++) {
-		u64 r = atomic_exchange_explicit(&j->write[k].range, 0, memory_order_acq_rel);
-
-		if (r)
-			drop_range(v, r >> 16, r & 0xffff);
-		else /* posted but not written yet: rare, so be thorough */
-			atomic_store_explicit(&j->flush_wanted, true, memory_order_relaxed);
-	}
-	if (n > NR_CODE_WRITES ||
-	    atomic_exchange_explicit(&j->flush_wanted, false, memory_order_acq_rel))
+	lock_writes(j);
+	for (u32 k = 0; k < j->writes.nr && !j->writes.flush; k++)
+		drop_range(v, j->writes.range[k].gpa, j->writes.range[k].len);
+	if (j->writes.flush)
 		jit_flush_code(v);
+	j->writes.nr = 0;
+	j->writes.flush = false;
+	unlock_writes(j);
 }
 
-void jit_protect_all(struct vcpu *v)
+bool jit_may_write(const struct vcpu *v, u64 frame)
 {
-	if (v->jit)
-		tlb_flush_all(v);
+	return v->jit && tlb_may_write(v->jit, frame);
 }
 
 void jit_protect_frame(struct vcpu *v, u64 frame)
@@ -469,7 +504,8 @@ static bool interpret(struct vcpu *v, u64 rip, u64 len)
 	v->jr.flags = v->s.rflags;
 	return r == X_OK && v->s.rip == rip + len && v->jit->gen == gen && v->cpl == cpl &&
 	       !atomic_load_explicit(&v->exit_req, memory_order_relaxed) &&
-	       v->s.activity == ACT_RUNNING && !v->s.shadow_sti && !v->s.shadow_ss && !v->error[0];
+	       v->s.activity == ACT_RUNNING && !v->s.shadow_sti && !v->s.shadow_ss &&
+	       !(v->irq_waiting && v->s.rflags & FL_IF) && !v->error[0];
 }
 
 u32 jit_t0(struct vcpu *v, u64 rip, u64 len)
@@ -521,23 +557,6 @@ static int interpret_here(struct vcpu *v)
 	return settle(v, interp_step(v));
 }
 
-/*
- * With several vCPUs: announce that the tables are in use before the last look at what others
- * ask of them. Pairs with protect_other().
- */
-static enum jit_exit run_code(struct vcpu *v)
-{
-	enum jit_exit why;
-
-	if (v->cfg.nr_vcpus == 1)
-		return (enum jit_exit)v->jit->enter(v);
-	atomic_store(&v->in_code, true);
-	soft_take_protect(v);
-	why = (enum jit_exit)v->jit->enter(v);
-	atomic_store_explicit(&v->in_code, false, memory_order_release);
-	return why;
-}
-
 /* Enter at s.rip; false: the interpreter has to take the instruction. */
 static bool enter(struct vcpu *v, enum jit_exit *ret_why)
 {
@@ -555,7 +574,7 @@ static bool enter(struct vcpu *v, enum jit_exit *ret_why)
 	fp_unpark(v);
 	v->jr.target = target;
 	v->jr.packed = pack_flags(v->s.rflags);
-	*ret_why = run_code(v);
+	*ret_why = (enum jit_exit)j->enter(v);
 	if (*ret_why == JX_MISS)
 		v->jr.flags = unpack_flags(v->jr.packed);
 	if (*ret_why != JX_DONE)
@@ -649,7 +668,7 @@ int jit_run(struct vcpu *v)
 		else
 			r = interpret_here(v);
 		if (r != X_OK || atomic_load_explicit(&v->exit_req, memory_order_acquire) ||
-		    v->irq_waiting || v->s.activity != ACT_RUNNING || !jit_usable(v) || v->error[0])
+		    v->irq_waiting || v->s.nmi_pending || v->s.activity != ACT_RUNNING || !jit_usable(v) || v->error[0])
 			return r;
 	}
 }

@@ -32,19 +32,12 @@ void jit_take_code_writes(struct vcpu *v);
 /* Counters as "name value" lines; returns the length needed. */
 size_t jit_stats(const struct vcpu *v, char *buf, size_t len);
 
-/* The vCPU's own thread: its tables drop write permission to @frame. */
+/* Table entries of @v that let @frame be written: could there be any (any thread)? Drop them
+ * (@v's thread, or @v is idle). */
+bool jit_may_write(const struct vcpu *v, u64 frame);
 void jit_protect_frame(struct vcpu *v, u64 frame);
-void jit_protect_all(struct vcpu *v);
 
-/* -- soft.c: the other vCPUs of the VM ------------------------------------------------ */
-
-/* Code appears in @frame: waits until no other vCPU can write to it unseen. */
-void soft_protect_others(struct vcpu *v, u64 frame);
-/* @v wrote to code: the others' blocks go too. */
-void soft_code_written_others(struct vcpu *v, gpa_t gpa, u64 len);
-
-/* Do what another vCPU asked by vcpu.protect. */
-void soft_take_protect(struct vcpu *v);
+/* -- soft.c ---------------------------------------------------------------------------- */
 
 /* Any thread: set REQ_* bits and wake the vCPU if it sleeps. */
 void soft_request(struct vcpu *v, u32 req);

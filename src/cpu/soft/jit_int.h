@@ -133,11 +133,15 @@ struct jit {
 	u32 gen;       /* bumped when blocks die: callers inside a block leave it */
 
 	/* Code writes by other threads, taken at the next poll. */
-	_Atomic u32 nr_writes;
-	_Atomic bool flush_wanted; /* too many, or too long */
 	struct {
-		_Atomic u64 range; /* gpa << 16 | length */
-	} write[NR_CODE_WRITES];
+		_Atomic bool lock;
+		bool flush; /* more than there is room for */
+		u32 nr;
+		struct {
+			gpa_t gpa;
+			u64 len;
+		} range[NR_CODE_WRITES];
+	} writes;
 
 	u64 n_translated, n_flushes, n_misses, n_fills, n_slow, n_faults, n_t0, n_invalidated;
 };
@@ -157,6 +161,7 @@ bool tlb_fill(struct vcpu *v, u64 va, enum access acc);
 void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx);
 void tlb_jump_clear_all(struct jit *j); /* every table's jump entries */
 void tlb_protect_frame(struct vcpu *v, u64 frame); /* drop write permission to it everywhere */
+bool tlb_may_write(const struct jit *j, u64 frame); /* any thread */
 
 /* -- jit_stubs.c -------------------------------------------------------------------- */
 

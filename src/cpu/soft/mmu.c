@@ -209,6 +209,12 @@ static ALWAYS_INLINE void ram_put(u8 *p, unsigned size, u64 val)
 		p[i] = (u8)(val >> (8 * i));
 }
 
+/* Does the frame hold code? For writers, after their write: smp.h. */
+static ALWAYS_INLINE bool holds_code(const struct vcpu *v, gpa_t gpa)
+{
+	return unlikely(*(const volatile u8 *)&v->mmu->code_map[gpa >> 12]);
+}
+
 /* Largest aligned power-of-two piece of @len bytes at @gpa. */
 static unsigned io_piece(gpa_t gpa, unsigned len)
 {
@@ -251,7 +257,7 @@ static void page_put(struct vcpu *v, const struct tc_entry *e, u64 off, const vo
 
 	if (likely(e->host != NULL)) {
 		copy_bytes(e->host + off, p, len);
-		if (unlikely(v->mmu->code_map[gpa >> 12]))
+		if (holds_code(v, gpa))
 			code_written(v, gpa, len);
 		return;
 	}
@@ -381,7 +387,7 @@ static ALWAYS_INLINE int write_val(struct vcpu *v, u64 la, unsigned size, u64 va
 	}
 	if (likely(e->host && (la & 0xfff) + size <= 4096)) {
 		ram_put(e->host + (la & 0xfff), size, val);
-		if (unlikely(v->mmu->code_map[e->gpa >> 12]))
+		if (holds_code(v, e->gpa))
 			code_written(v, e->gpa + (la & 0xfff), size);
 		return X_OK;
 	}
@@ -447,8 +453,12 @@ int lin_ptr(struct vcpu *v, u64 la, unsigned size, enum access acc, u8 **ret)
 	*ret = NULL;
 	if (first < size || !e[0].host)
 		return X_OK;
-	if (acc == ACC_W && v->mmu->code_map[e[0].gpa >> 12])
-		return X_OK;
+	if (acc == ACC_W) {
+		/* seen by smp_claim_frame(), until the instruction ends */
+		*(volatile u64 *)&v->writing = (e[0].gpa >> 12) + 1;
+		if (holds_code(v, e[0].gpa))
+			return X_OK;
+	}
 	watch(v, la, size, acc);
 	*ret = e[0].host + (la & 0xfff);
 	return X_OK;

@@ -4,6 +4,7 @@
  */
 #include "cpu/soft/op_int.h"
 #include "cpu/soft/opnd.h"
+#include "cpu/soft/smp.h"
 
 /* -- MOV -------------------------------------------------------------------------------- */
 
@@ -234,10 +235,10 @@ int op_salc(struct vcpu *v, const struct insn *i UNUSED)
 
 /* -- hints, fences ------------------------------------------------------------------------------ */
 
-int op_nop(struct vcpu *v UNUSED, const struct insn *i)
+int op_nop(struct vcpu *v, const struct insn *i)
 {
 	if (i->rep == 0xf3 && i->map == MAP_1)
-		__asm__ volatile("pause");
+		smp_pause(v);
 	return X_OK;
 }
 

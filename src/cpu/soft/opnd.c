@@ -4,6 +4,7 @@
  */
 #include "cpu/soft/opnd.h"
 
+#include "cpu/soft/smp.h"
 #include "cpu/soft/tlb.h"
 
 int rm_read(struct vcpu *v, const struct insn *i, unsigned size, u64 *ret)
@@ -131,9 +132,30 @@ static int locked_in_code_page(struct vcpu *v, u64 la, unsigned size, struct rmw
 	return X_OK;
 }
 
+/* Access by access: not RAM, or across a page boundary. */
+static int modify_slowly(struct vcpu *v, u64 la, unsigned size, struct rmw *m, u64 *fl)
+{
+	u64 val;
+
+	TRY(lin_check(v, la, size, ACC_W));
+	TRY(lin_read(v, la, size, &m->old));
+	val = m->fn(m->old, m->b, m->c, fl);
+	return lin_write(v, la, size, val & mask_bytes(size));
+}
+
+static int modify_alone(struct vcpu *v, u64 la, unsigned size, struct rmw *m, u64 *fl)
+{
+	int r;
+
+	smp_stop_others(v);
+	r = modify_slowly(v, la, size, m, fl);
+	smp_go_others(v);
+	return r;
+}
+
 int lin_modify(struct vcpu *v, u64 la, unsigned size, struct rmw *m)
 {
-	u64 fl = v->s.rflags, val;
+	u64 fl = v->s.rflags;
 	bool done = true;
 	u8 *p;
 
@@ -144,12 +166,10 @@ int lin_modify(struct vcpu *v, u64 la, unsigned size, struct rmw *m)
 		TRY(locked_in_code_page(v, la, size, m, &fl, &done));
 	else
 		done = false;
-	if (!done) {
-		TRY(lin_check(v, la, size, ACC_W));
-		TRY(lin_read(v, la, size, &m->old));
-		val = m->fn(m->old, m->b, m->c, &fl);
-		TRY(lin_write(v, la, size, val & mask_bytes(size)));
-	}
+	if (!done && m->lock)
+		TRY(modify_alone(v, la, size, m, &fl));
+	else if (!done)
+		TRY(modify_slowly(v, la, size, m, &fl));
 	v->s.rflags = fl;
 	return X_OK;
 }

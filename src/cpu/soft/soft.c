@@ -10,6 +10,7 @@
 #include "cpu/soft/jit.h"
 #include "cpu/soft/mmu.h"
 #include "cpu/soft/seg.h"
+#include "cpu/soft/smp.h"
 #include "cpu/soft/stub.h"
 #include "cpu/soft/tlb.h"
 #include "cpu/soft/vcpu.h"
@@ -26,12 +27,6 @@
 
 #define VCPU_STACK (256u << 10) /* translated code and its helpers run on it, below struct vcpu */
 #define VCPU_GUARD 4096u
-
-struct cpu_vm {
-	struct cpu_config cfg;
-	u64 tsc_base; /* host TSC when the VM was made: time 0 of every vCPU's KVM clock */
-	struct vcpu *vcpu[256];
-};
 
 /* -- creation ----------------------------------------------------------------- */
 
@@ -60,6 +55,10 @@ static struct cpu_vm *soft_vm_new(const struct cpu_config *c, struct err *e)
 	}
 	vm->cfg = *c;
 	vm->tsc_base = __builtin_ia32_rdtsc();
+	if (smp_init(vm, e) < 0) {
+		free(vm);
+		return NULL;
+	}
 	mem_set_code_hook(c->mem, on_code_write, vm);
 	return vm;
 }
@@ -119,6 +118,7 @@ static struct vcpu *soft_vcpu_new(struct cpu_vm *vm, unsigned index, const struc
 	v->io = *io;
 	v->cfg = vm->cfg;
 	v->tsc_base = vm->tsc_base;
+	v->idle = true;
 	v->mmu = mmu_new();
 	v->icache = icache_new();
 	v->vec = vec_new(e);
@@ -132,58 +132,6 @@ static struct vcpu *soft_vcpu_new(struct cpu_vm *vm, unsigned index, const struc
 	update_cpl(v);
 	vm->vcpu[index] = v;
 	return v;
-}
-
-/* -- code shared by vCPUs ------------------------------------------------------------- */
-
-void soft_code_written_others(struct vcpu *v, gpa_t gpa, u64 len)
-{
-	for (unsigned k = 0; k < v->cfg.nr_vcpus; k++)
-		if (k != v->index && v->vm->vcpu[k])
-			jit_post_code_write(v->vm->vcpu[k], gpa, len);
-}
-
-#define PROTECT_ALL (~0ull) /* in vcpu.protect: more than one frame was asked for */
-
-/*
- * Ask one vCPU to drop its writable entries of @frame, and wait until it has, or until it runs
- * no translated code: it takes requests before it enters any. Takes its own requests of this
- * kind meanwhile, so two vCPUs asking each other both go on. A vCPU that runs no code, asleep or
- * paused, may collect several requests: they become one for everything.
- */
-static void protect_other(struct vcpu *v, struct vcpu *o, u64 frame)
-{
-	u64 old = 0;
-
-	while (!atomic_compare_exchange_strong(&o->protect, &old,
-					       !old || old == frame + 1 ? frame + 1 : PROTECT_ALL))
-		;
-	atomic_fetch_or(&o->exit_req, REQ_PROTECT);
-	while (atomic_load(&o->protect) && atomic_load(&o->in_code)) {
-		soft_take_protect(v);
-		__builtin_ia32_pause();
-	}
-}
-
-void soft_protect_others(struct vcpu *v, u64 frame)
-{
-	for (unsigned k = 0; k < v->cfg.nr_vcpus; k++)
-		if (k != v->index && v->vm->vcpu[k])
-			protect_other(v, v->vm->vcpu[k], frame);
-}
-
-void soft_take_protect(struct vcpu *v)
-{
-	u64 frame = atomic_load(&v->protect);
-
-	while (frame) {
-		if (frame == PROTECT_ALL)
-			jit_protect_all(v);
-		else
-			jit_protect_frame(v, frame - 1);
-		if (atomic_compare_exchange_strong(&v->protect, &frame, 0))
-			return;
-	}
 }
 
 /* -- signals from other threads -------------------------------------------------- */
@@ -274,8 +222,8 @@ static bool latch_requests(struct vcpu *v)
 {
 	u32 req = atomic_exchange_explicit(&v->exit_req, 0, memory_order_seq_cst);
 
-	if (req & REQ_PROTECT)
-		soft_take_protect(v);
+	if (req & REQ_HOLD)
+		smp_held(v);
 	if (req & REQ_CODE)
 		jit_take_code_writes(v);
 	if (req & REQ_INIT)
@@ -287,21 +235,16 @@ static bool latch_requests(struct vcpu *v)
 	return req & REQ_KICK;
 }
 
-static bool can_wake(struct vcpu *v)
-{
-	if (v->s.activity == ACT_WAIT_SIPI)
-		return false;
-	return v->s.nmi_pending || (v->irq_waiting && v->s.rflags & FL_IF);
-}
-
 /* HLT or waiting for SIPI: sleep until some request arrives. */
 static void wait_for_event(struct vcpu *v)
 {
 	fp_park(v);
+	smp_run_end(v);
 	atomic_store_explicit(&v->asleep, true, memory_order_seq_cst);
 	while (!atomic_load_explicit(&v->exit_req, memory_order_seq_cst))
 		futex_wait(&v->exit_req, 0);
 	atomic_store_explicit(&v->asleep, false, memory_order_seq_cst);
+	smp_run_begin(v);
 }
 
 /* -- the loop ------------------------------------------------------------------------ */
@@ -331,7 +274,7 @@ static enum cpu_exit run_loop(struct vcpu *v)
 			r = deliver_exception(v);
 		if (r == X_SHUTDOWN)
 			return CPU_EXIT_SHUTDOWN;
-		if (v->s.activity != ACT_RUNNING && !can_wake(v)) {
+		if (v->s.activity != ACT_RUNNING) {
 			wait_for_event(v);
 			continue;
 		}
@@ -348,7 +291,9 @@ static enum cpu_exit soft_run(struct vcpu *v)
 	enum cpu_exit x;
 
 	jit_thread_enter(v);
+	smp_run_begin(v);
 	x = run_loop(v);
+	smp_run_end(v);
 	fp_park(v);
 	return x;
 }

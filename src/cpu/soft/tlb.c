@@ -119,6 +119,19 @@ static void log_entry(struct table *t, u64 idx)
 
 static void remember_writer(struct vcpu *v, unsigned k, u64 idx, u64 frame);
 
+/* May the entry be writable? The writer is recorded before the look at the map: smp.h. */
+static bool admit_writer(struct vcpu *v, struct table *t, u64 idx, u64 frame)
+{
+	const u8 *count = &mem_code_map(v->mem)[frame];
+
+	if (__atomic_load_n(count, __ATOMIC_RELAXED))
+		return false;
+	remember_writer(v, t->id, idx, frame);
+	__asm__ volatile("" ::: "memory");
+	return !__atomic_load_n(count, __ATOMIC_RELAXED);
+}
+
+
 bool tlb_fill(struct vcpu *v, u64 va, enum access acc)
 {
 	struct table *t = v->jit->active;
@@ -128,7 +141,7 @@ bool tlb_fill(struct vcpu *v, u64 va, enum access acc)
 	if (!is_canonical(va) || mmu_translate(v, va, acc, mmu_data_mode(v), &x) != X_OK || !x.host)
 		return false;
 	entry = ((u64)x.host - va) & ~0xfffull;
-	if (x.writable && !mem_code_map(v->mem)[x.gpa / MEM_PAGE])
+	if (x.writable && admit_writer(v, t, INDEX(va), x.gpa / MEM_PAGE))
 		entry |= 1;
 	else if (acc == ACC_W)
 		return false;
@@ -139,8 +152,6 @@ bool tlb_fill(struct vcpu *v, u64 va, enum access acc)
 		t->has_1g |= x.shift > 22;
 	}
 	t->e[INDEX(va)] = entry;
-	if (entry & 1)
-		remember_writer(v, t->id, INDEX(va), x.gpa / MEM_PAGE);
 	v->jit->n_fills++;
 	return entry >= 2;
 }
@@ -274,11 +285,11 @@ static void remember_writer(struct vcpu *v, unsigned k, u64 idx, u64 frame)
 		if (!w->used[n] || !maps_writable(v, j->table[w->rec[n] >> 29],
 						  w->rec[n] & (TABLE_ENTRIES - 1), frame)) {
 			w->rec[n] = rec;
-			w->used[n] = true;
+			__atomic_store_n(&w->used[n], true, __ATOMIC_RELAXED);
 			return;
 		}
 	}
-	w->overflow = true;
+	__atomic_store_n(&w->overflow, true, __ATOMIC_RELAXED);
 }
 
 /*
@@ -302,4 +313,14 @@ void tlb_protect_frame(struct vcpu *v, u64 frame)
 		for (unsigned k = 0; k < NR_TABLES; k++)
 			drop_all(j, j->table[k]);
 	w->overflow = false;
+}
+
+bool tlb_may_write(const struct jit *j, u64 frame)
+{
+	const struct writers *w = &j->writers[frame];
+	bool any = __atomic_load_n(&w->overflow, __ATOMIC_RELAXED);
+
+	for (unsigned n = 0; n < NR_WRITERS; n++)
+		any |= __atomic_load_n(&w->used[n], __ATOMIC_RELAXED);
+	return any;
 }

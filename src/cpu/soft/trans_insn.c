@@ -573,7 +573,7 @@ static void put_branch(struct trans *t, const struct insn *i)
 
 /* -- dispatch ------------------------------------------------------------------------------------- */
 
-/* Hints that touch nothing: NOP, ENDBR64, prefetches. PAUSE is emitted. */
+/* Hints that touch nothing: NOP, ENDBR64, prefetches. */
 static bool is_nop(const struct insn *i)
 {
 	if (i->map == MAP_1)
@@ -606,6 +606,12 @@ static bool may_copy(const struct trans *t, const struct insn *i)
 	return (t->key & need) == need && is_offered(t, i);
 }
 
+/* A waiting loop: the host may have something better to do (smp_pause()). */
+static bool is_pause(const struct insn *i)
+{
+	return i->map == MAP_1 && i->op == 0x90 && i->rep == 0xf3 && i->reg_kind == OK_NONE;
+}
+
 void trans_insn(struct trans *t, const struct insn *i)
 {
 	if (i->cls == CLS_INT && !i->lock && is_nop(i))
@@ -616,7 +622,7 @@ void trans_insn(struct trans *t, const struct insn *i)
 	}
 	if (i->cls == CLS_INT && i->attr & IA_STACK && !i->lock && put_stack(t, i))
 		return;
-	if (!may_copy(t, i)) {
+	if (!may_copy(t, i) || (t->v->cfg.nr_vcpus > 1 && is_pause(i))) {
 		by_interpreter(t, i);
 		return;
 	}

@@ -42,7 +42,7 @@ struct x86_exc {
 #define REQ_SIPI  BIT(3)
 #define REQ_KICK  BIT(4)
 #define REQ_CODE  BIT(5) /* code pages were written by another thread: see code.h */
-#define REQ_PROTECT BIT(6) /* another vCPU translates from a frame: see vcpu.protect */
+#define REQ_HOLD  BIT(6) /* another vCPU wants this one idle: smp.h */
 
 /* What translated code and its entry and exit paths keep in memory (jit_stubs.c). */
 struct jit_regs {
@@ -64,13 +64,15 @@ struct vcpu {
 	struct jit_regs jr;   /* scratch of translated code, addressed from rsp */
 
 	_Atomic u32 exit_req; /* REQ_*, set by any thread, polled by translated code */
-	_Atomic bool in_code; /* translated code runs: its tables are in use */
-	_Atomic u64 protect;  /* frame + 1 that must stop being writable, 0 = none */
+	_Atomic bool idle;    /* executes nothing: others may change its tables (smp.h) */
+	_Atomic bool hold;    /* stay idle */
+	_Atomic u64 writing;  /* frame + 1 that this instruction may write by a pointer, 0 = none */
 	_Atomic bool asleep;  /* in futex on exit_req: soft_request() must wake it */
 	bool irq_waiting;     /* REQ_IRQ seen while IF=0: look again when IF is set */
 	bool fp_live;	      /* the guest's FP registers are in the host's */
 	u8 cpl;
 	u8 sipi_vector;
+	u32 pauses; /* PAUSE instructions executed */
 
 	struct x86_exc exc; /* valid after X_FAULT */
 	u64 next_rip;	    /* during one interpreted instruction; branches change it */
