@@ -35,7 +35,6 @@ struct mem {
 	u64 low, high;	/* RAM bytes below and above the hole */
 	u64 span;	/* bytes of guest-physical space covered, hole included */
 	u64 offset;	/* base modulo ALIAS_SPAN */
-	int fd;
 	u8 *code_map;
 	void (*code_fn)(void *ctx, gpa_t gpa, u64 len);
 	void *code_ctx;
@@ -101,14 +100,15 @@ static int place(struct mem *m, struct err *e)
 	return 0;
 }
 
-static int map_part(struct mem *m, gpa_t gpa, u64 len, u64 file_off, struct err *e)
+/* Anonymous, not a memfd: only that gets huge pages on hosts as Debian sets them up. */
+static int map_part(struct mem *m, gpa_t gpa, u64 len, struct err *e)
 {
 	void *p;
 
 	if (!len)
 		return 0;
-	p = mmap(m->base + gpa, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-		 m->fd, (off_t)file_off);
+	p = mmap(m->base + gpa, len, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return err_set(e, errno, "memory: cannot map %llu MiB: %s",
 			       (unsigned long long)(len >> 20), strerror(errno));
@@ -118,13 +118,8 @@ static int map_part(struct mem *m, gpa_t gpa, u64 len, u64 file_off, struct err 
 
 static int map_ram(struct mem *m, struct err *e)
 {
-	m->fd = memfd_create("guest-ram", MFD_CLOEXEC);
-	if (m->fd < 0)
-		return err_set(e, errno, "memory: memfd_create: %s", strerror(errno));
-	if (ftruncate(m->fd, (off_t)(m->low + m->high)) < 0)
-		return err_set(e, errno, "memory: cannot size guest RAM: %s", strerror(errno));
-	TRY(map_part(m, 0, m->low, 0, e));
-	return map_part(m, MEM_HIGH_BASE, m->high, m->low, e);
+	TRY(map_part(m, 0, m->low, e));
+	return map_part(m, MEM_HIGH_BASE, m->high, e);
 }
 
 struct mem *mem_new(u64 size, struct err *e)
@@ -135,7 +130,6 @@ struct mem *mem_new(u64 size, struct err *e)
 		err_set(e, ENOMEM, "memory: out of host memory");
 		return NULL;
 	}
-	m->fd = -1;
 	m->low = size < MEM_LOW_MAX ? size : MEM_LOW_MAX;
 	m->high = size - m->low;
 	m->span = m->high ? MEM_HIGH_BASE + m->high : m->low;
@@ -164,8 +158,6 @@ void mem_free(struct mem *m)
 		munmap(m->base, m->span);
 	else if (m->base)
 		release_windows(m->offset, m->span, NR_WINDOWS);
-	if (m->fd >= 0)
-		close(m->fd);
 	free(m);
 }
 
@@ -182,11 +174,6 @@ u64 mem_low_size(const struct mem *m)
 u64 mem_high_size(const struct mem *m)
 {
 	return m->high;
-}
-
-int mem_fd(const struct mem *m)
-{
-	return m->fd;
 }
 
 u8 *mem_base(const struct mem *m)

@@ -2,7 +2,7 @@
 /*
  * mem.h - guest-physical memory
  *
- * RAM is one memfd mapped so that host address = mem_base() + guest-physical
+ * RAM is anonymous memory (huge pages where the host has them) mapped so that host address = mem_base() + guest-physical
  * address for every RAM byte. It occupies [0, low) and [4 GiB, 4 GiB + rest)
  * where low = min(size, 3 GiB); the hole between is PROT_NONE. Only this module
  * and the CPU engines turn a guest address into a pointer.
@@ -38,7 +38,6 @@ void mem_free(struct mem *m);
 u64 mem_size(const struct mem *m);	/* RAM bytes */
 u64 mem_low_size(const struct mem *m);	/* bytes below the hole */
 u64 mem_high_size(const struct mem *m); /* bytes from 4 GiB up */
-int mem_fd(const struct mem *m);	/* the memfd: low part first, then high */
 
 /*
  * mem_read() / mem_write() - copy between guest RAM and a host buffer

@@ -212,7 +212,7 @@ static u32 hash_of(u64 rip, gpa_t gpa, u32 key)
 {
 	u64 h = (rip ^ gpa << 7 ^ (u64)key << 56) * 0x9e3779b97f4a7c15ull;
 
-	return (u32)(h >> 48) & (NR_HASH - 1);
+	return (u32)(h >> 40) & (NR_HASH - 1);
 }
 
 static struct block *find_block(struct jit *j, u64 rip, gpa_t gpa, u32 key)
@@ -229,17 +229,20 @@ static struct block *find_block(struct jit *j, u64 rip, gpa_t gpa, u32 key)
 struct block *block_at(struct jit *j, u64 pc)
 {
 	u64 off = pc - (u64)j->code.rx;
+	bool cold = off >= j->cold_low;
 	u32 lo = 0, hi = j->nr_blocks;
 
 	while (lo < hi) {
 		u32 mid = (lo + hi) / 2;
 
-		if (j->block[mid].end < off)
+		if ((cold ? j->block[mid].cold_end : j->block[mid].end) < off)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return lo < j->nr_blocks && off > j->block[lo].start ? &j->block[lo] : NULL;
+	if (lo == j->nr_blocks || off <= (cold ? j->block[lo].cold : j->block[lo].start))
+		return NULL;
+	return &j->block[lo];
 }
 
 static u32 mode_key(const struct vcpu *v)
@@ -258,7 +261,8 @@ static u32 mode_key(const struct vcpu *v)
 
 static bool has_room(const struct jit *j)
 {
-	return j->code.size - j->used > BLOCK_ROOM && j->nr_blocks < MAX_BLOCKS &&
+	return j->cold_low - j->used > BLOCK_ROOM && j->code.size - j->cold > BLOCK_ROOM &&
+	       j->nr_blocks < MAX_BLOCKS &&
 	       j->nr_map < MAX_MAP - MAX_INSNS && j->nr_links < MAX_LINKS - 2;
 }
 
@@ -373,6 +377,7 @@ void jit_flush_code(struct vcpu *v)
 	zero_bytes(j->hash, sizeof j->hash);
 	j->nr_blocks = j->nr_links = j->nr_map = 0;
 	j->used = j->low;
+	j->cold = j->cold_low;
 	j->gen++;
 	j->n_flushes++;
 	if (j->table[0])
@@ -561,7 +566,7 @@ static int interpret_here(struct vcpu *v)
 static bool enter(struct vcpu *v, enum jit_exit *ret_why)
 {
 	struct jit *j = v->jit;
-	u64 target = j->active->jt[v->s.rip & 0xffff];
+	u64 target = j->active->jt[JT_INDEX(v->s.rip)];
 
 	if (target == (u64)j->miss) {
 		struct block *b = get_block(v);

@@ -31,6 +31,7 @@
 #define TABLE_BYTES   (TABLE_ENTRIES * 8)
 #define JT_ENTRIES    65536u
 #define JT_BYTES      (JT_ENTRIES * 8)
+#define JT_INDEX(rip) (((rip) ^ (rip) >> 16) & (JT_ENTRIES - 1))
 
 #define MAX_INSNS 32
 #define NR_LOG	  4096 /* table entries remembered for a cheap flush */
@@ -73,6 +74,7 @@ struct block {
 	gpa_t gpa;
 	u32 key;	    /* enum key bits */
 	u32 start, body, end; /* offsets in the code buffer: verified entry, chained entry, end */
+	u32 cold, cold_end;   /* its exits and slow paths */
 	u32 map;	    /* first of nr_insns entries in insn_map */
 	u32 hash_next, frame_next; /* index + 1 */
 	u32 links_in;	    /* first struct link + 1 */
@@ -87,7 +89,7 @@ struct block {
 	} out[2];
 };
 
-#define NR_HASH	  (1u << 16)
+#define NR_HASH	  (1u << 18)
 #define MAX_BLOCKS (1u << 19)
 #define MAX_LINKS  (1u << 20)
 #define MAX_MAP	   (1u << 22)
@@ -105,6 +107,7 @@ enum jit_exit { JX_MISS, JX_INTERP, JX_FAULT, JX_POLL, JX_CHAIN, JX_DONE };
 struct jit {
 	struct codebuf code;
 	u32 used, low; /* next free byte; first after the fixed stubs */
+	u32 cold, cold_low; /* the same of the upper part: exits and slow paths, kept out of the way */
 	i64 delta;     /* rx - rw */
 
 	/* fixed stubs, in the executable mapping (jit_stubs.c) */

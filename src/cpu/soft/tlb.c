@@ -94,11 +94,11 @@ void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx)
 	u64 vpn = rip >> 12;
 
 	if (t->nr_jlog < NR_JLOG)
-		t->jlog[t->nr_jlog++] = (u16)rip;
+		t->jlog[t->nr_jlog++] = (u16)JT_INDEX(rip);
 	else
 		t->jlog_full = true;
 	t->exec[(vpn & 4095) / 64] |= BIT_ULL(vpn & 63);
-	t->jt[rip & 0xffff] = (u64)rx;
+	t->jt[JT_INDEX(rip)] = (u64)rx;
 }
 
 void tlb_jump_clear_all(struct jit *j)

@@ -159,7 +159,7 @@ static void far_jump(struct trans *t, u64 rip)
 		pack_flags(e);
 	e_imm(e, R10, rip);
 	e8(e, 0x65), e8(e, 0xff), e8(e, 0x24), e8(e, 0x25); /* jmp gs:[disp32] */
-	e32(e, (u32)((i32)(rip & 0xffff) * 8 - (i32)JT_BYTES));
+	e32(e, (u32)((i32)JT_INDEX(rip) * 8 - (i32)JT_BYTES));
 }
 
 static void indirect_jump(struct trans *t) /* to r10 */
@@ -169,7 +169,9 @@ static void indirect_jump(struct trans *t) /* to r10 */
 	/* Where it came from: a target that is not canonical faults there (undo_indirect()). */
 	e8(e, 0xc7), e8(e, 0x84), e8(e, 0x24), e32(e, (u32)VOFF(jr.last));
 	e32(e, (u32)(e->p - t->j->code.rw)); /* mov dword [rsp + last], offset */
-	e8(e, 0x45), e8(e, 0x0f), e8(e, 0xb7), e8(e, 0xda); /* movzx r11d, r10w */
+	e8(e, 0xc4), e8(e, 0x43), e8(e, 0x7b), e8(e, 0xf0), e8(e, 0xda), e8(e, 16); /* rorx r11d,r10d,16 */
+	e_rr(e, false, 0x31, R10, R11);			    /* xor r11d, r10d */
+	e8(e, 0x45), e8(e, 0x0f), e8(e, 0xb7), e8(e, 0xdb); /* movzx r11d, r11w */
 	e8(e, 0x65), e8(e, 0x42), e8(e, 0xff), e8(e, 0x24), e8(e, 0xdd); /* jmp gs:[r11*8 + disp] */
 	e32(e, (u32) - (i32)JT_BYTES);
 }
@@ -422,14 +424,15 @@ static u32 off_of(const struct trans *t, const u8 *p)
 	return (u32)(p - t->j->code.rw);
 }
 
-static struct block *finish(struct trans *t, gpa_t gpa, u32 key, const u8 *start, const u8 *body)
+static struct block *finish(struct trans *t, gpa_t gpa, u32 key, const u8 *start, const u8 *body,
+			    const u8 *hot_end)
 {
 	struct jit *j = t->j;
 	struct block *b = &j->block[j->nr_blocks++];
 
 	*b = (struct block){
 		.rip = t->rip0, .gpa = gpa, .key = key, .start = off_of(t, start),
-		.body = off_of(t, body), .end = off_of(t, t->e.p), .map = j->nr_map,
+		.body = off_of(t, body), .map = j->nr_map,
 		.len = (u16)(t->end_rip - t->rip0), .nr_insns = (u8)t->n,
 		.flags_packed = t->packed,
 	};
@@ -441,7 +444,11 @@ static struct block *finish(struct trans *t, gpa_t gpa, u32 key, const u8 *start
 		b->out[k].hole = off_of(t, t->out[k].hole);
 		b->out[k].rip = t->out[k].rip;
 	}
+	b->cold = j->cold;
+	b->cold_end = off_of(t, t->e.p);
+	b->end = off_of(t, hot_end);
 	j->used = (b->end + 15) & ~15u;
+	j->cold = b->cold_end;
 	j->n_translated += t->n;
 	return b;
 }
@@ -450,7 +457,7 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 {
 	struct jit *j = v->jit;
 	struct trans t;
-	u8 *start, *body;
+	u8 *start, *body, *hot_end;
 
 	t.v = v, t.j = j, t.key = key, t.rip0 = v->s.rip, t.n = 0, t.k = 0;
 	t.nr_slow = t.nr_out = 0;
@@ -459,7 +466,7 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 	t.exact_flags = v->cfg.exact_flags;
 	t.max_insns = v->cfg.max_block ? v->cfg.max_block : MAX_INSNS;
 	t.page = bytes - (v->s.rip & 0xfff);
-	t.e = (struct emit){ .p = j->code.rw + j->used, .end = j->code.rw + j->code.size };
+	t.e = (struct emit){ .p = j->code.rw + j->used, .end = j->code.rw + j->cold_low };
 	decode_block(&t, bytes, room);
 	if (!t.n)
 		return NULL;
@@ -468,6 +475,10 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 	put_verify(&t);
 	body = t.e.p;
 	emit_body(&t);
+	if (t.e.full)
+		return NULL;
+	hot_end = t.e.p;
+	t.e = (struct emit){ .p = j->code.rw + j->cold, .end = j->code.rw + j->code.size };
 	for (unsigned k = 0; k < t.nr_slow; k++)
 		put_slow(&t, &t.slow[k]);
 	if (t.poll)
@@ -478,5 +489,5 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 		return NULL;
 	if (t.n && t.k < MAX_INSNS && !t.ended)
 		t.end_rip = t.rip[t.n - 1] + t.in[t.n - 1].len;
-	return finish(&t, gpa, key, start, body);
+	return finish(&t, gpa, key, start, body, hot_end);
 }
