@@ -27,10 +27,10 @@ CFLAGS := -std=gnu17 -D_GNU_SOURCE -g -fno-strict-aliasing -fno-common -fwrapv -
 	  -Isrc -MMD -MP $(WARN) $($(MODE)_CFLAGS)
 LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now $($(MODE)_CFLAGS)
 
-LIBS_vireo     := -ljansson -lext2fs -lcom_err -lzstd
-LIBS_vireo-vm  := -luring -ljansson -lz
+LIBS_vireo     := -luring -ljansson -lext2fs -lcom_err -lzstd -lz -lgcrypt
+LIBS_vireo-vm  := -luring -ljansson -lz -lzstd -lgcrypt
 LIBS_vireo-net := -lslirp
-LIBS_unit      := -luring -ljansson -lslirp -lz -lZydis -lext2fs -lcom_err -lzstd
+LIBS_unit      := -luring -ljansson -lslirp -lz -lZydis -lext2fs -lcom_err -lzstd -lgcrypt
 
 SRCS := $(filter-out %_test.c %/test_main.c src/cmd/% src/guest/%,\
 	  $(wildcard src/*/*.c src/*/*/*.c src/*/*/*.S))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* blk.c - what every block node has in common: checks, counting, draining (see blk.h) */
+#include "base/bits.h"
 #include "blk/blk_int.h"
 
 #include <errno.h>
@@ -46,6 +47,8 @@ static int check(const struct blk *b, const struct blk_req *r)
 		return 0;
 	if (r->op != BLK_READ && b->info.read_only)
 		return EROFS;
+	if (b->growable)
+		return r->len > BLK_MAX || r->offset > BLK_MAX - r->len ? EFBIG : 0;
 	if (r->offset > b->info.size || r->len > b->info.size - r->offset)
 		return EINVAL;
 	if ((r->offset | r->len) % b->info.block_size)
@@ -60,7 +63,10 @@ void blk_submit(struct blk *b, struct blk_req *r)
 	int err = check(b, r);
 
 	b->in_flight++;
-	if (err || (r->op != BLK_FLUSH && !r->len))
+	if (b->growable && !err && (r->op == BLK_WRITE || r->op == BLK_WRITE_ZEROES) &&
+	    r->offset + r->len > b->info.size)
+		b->info.size = r->offset + r->len;
+	if (err || (r->op == BLK_FLUSH ? b->no_flush : !r->len))
 		blk_complete(b, r, err);
 	else
 		b->drv->submit(b, r);
@@ -107,6 +113,25 @@ unsigned blk_in_flight(const struct blk *b)
 void blk_get_info(const struct blk *b, struct blk_info *ret)
 {
 	*ret = b->info;
+}
+
+int blk_resize(struct blk *b, u64 size, struct err *e)
+{
+	if (b->info.read_only)
+		return err_set(e, EROFS, "image: opened for reading only");
+	if (!b->drv->resize)
+		return err_set(e, ENOTSUP, "image: %s cannot change its size", b->drv->name);
+	return b->drv->resize(b, size, e);
+}
+
+int blk_status(struct blk *b, u64 offset, u64 len, struct blk_extent *ret)
+{
+	if (!range_ok(offset, len, b->info.size) || !len)
+		return -EINVAL;
+	if (b->drv->status)
+		return b->drv->status(b, offset, len, ret);
+	*ret = (struct blk_extent){ .len = len, .state = BLK_DATA, .host_offset = BLK_NOWHERE };
+	return 0;
 }
 
 void blk_close(struct blk *b)

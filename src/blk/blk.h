@@ -51,6 +51,31 @@ struct blk *blk_open_file(struct loop *l, int fd, bool read_only, struct err *e)
 /* A node above @base that keeps all writes in anonymous temporary storage. */
 struct blk *blk_open_snapshot(struct blk *base, struct err *e) MUST_CHECK;
 
+/* What stands in a part of a node. */
+enum blk_state {
+	BLK_DATA,   /* stored in this node's image */
+	BLK_ZERO,   /* known to read as zeroes, by this node's image */
+	BLK_BELOW,  /* not in this node's image: the backing node's, or zeroes if there is none */
+};
+
+#define BLK_NOWHERE UINT64_MAX
+
+struct blk_extent {
+	u64 len; /* bytes that are alike, at least 1 */
+	enum blk_state state;
+	bool compressed;
+	u64 host_offset; /* BLK_DATA: where in the image's file, or BLK_NOWHERE */
+};
+
+/*
+ * The state of bytes from @offset on, at most @len. Waits inside; nothing may be in
+ * flight. Return: 0 or -errno.
+ */
+int blk_status(struct blk *b, u64 offset, u64 len, struct blk_extent *ret) MUST_CHECK;
+
+/* Change the size. Waits inside; nothing may be in flight. */
+int blk_resize(struct blk *b, u64 size, struct err *e) MUST_CHECK;
+
 void blk_close(struct blk *b); /* nothing may be in flight; closes the nodes below */
 
 /*

@@ -18,6 +18,7 @@
 #include "os/os.h"
 
 #define BLK_SECTOR 512u
+#define BLK_MAX	   (1ull << 62) /* no node is larger */
 
 struct blk_driver {
 	const char *name;
@@ -26,6 +27,9 @@ struct blk_driver {
 	void (*plug)(struct blk *b, bool on);
 	/* Block until at least one step of something in flight is done. */
 	void (*wait)(struct blk *b);
+	/* As blk_status(), blk_resize(); may be NULL. */
+	int (*status)(struct blk *b, u64 offset, u64 len, struct blk_extent *ret);
+	int (*resize)(struct blk *b, u64 size, struct err *e);
 	/* Release the node's own memory and descriptors; b->base is closed afterwards. */
 	void (*close)(struct blk *b);
 };
@@ -36,6 +40,9 @@ struct blk {
 	struct blk *base; /* the node below, owned; NULL at the bottom */
 	struct blk_info info;
 	unsigned in_flight, plugged;
+	bool growable;	/* writes past info.size extend it */
+	bool no_flush;	/* BLK_FLUSH does nothing */
+	bool zero_tail; /* reads past the end of the file give zeroes */
 };
 
 void blk_init(struct blk *b, const struct blk_driver *drv, struct loop *l, struct blk *base);
@@ -62,6 +69,8 @@ int blk_flush_now(struct blk *b) MUST_CHECK;
 enum file_flags {
 	FILE_THREADS = 1,   /* no io_uring */
 	FILE_NO_DIRECT = 2, /* never complete a read inside submit() */
+	/* What a format stands on: any byte may be addressed, info.size is exact, growable. */
+	FILE_BYTES = 4,
 };
 
 struct blk *blk_open_file_with(struct loop *l, int fd, bool read_only, unsigned flags,

@@ -100,7 +100,9 @@ static void set_zero_chunk(struct slot *s)
 static void set_alloc(struct slot *s, int mode)
 {
 	s->aio.op = AIO_ALLOC;
-	s->aio.mode = mode | FALLOC_FL_KEEP_SIZE;
+	s->aio.mode = mode | (s->f->b.growable && !(mode & FALLOC_FL_PUNCH_HOLE) ?
+				      0 :
+				      FALLOC_FL_KEEP_SIZE);
 	s->aio.len = s->r->len;
 }
 
@@ -154,6 +156,21 @@ static int after_alloc(struct slot *s, int err)
 	return 0;
 }
 
+/* The rest of a read lies behind the end of the file. */
+static void fill_zeroes(struct slot *s)
+{
+	struct blk_req *r = s->r;
+	u64 from = s->done;
+
+	for (int i = 0; i < r->nr_iov; i++) {
+		u64 n = r->iov[i].iov_len;
+
+		if (from < n)
+			memset((u8 *)r->iov[i].iov_base + from, 0, n - from);
+		from = from < n ? 0 : from - n;
+	}
+}
+
 /* Bytes were transferred, or not. Return as after_alloc(). */
 static int after_transfer(struct slot *s, i64 res)
 {
@@ -161,6 +178,10 @@ static int after_transfer(struct slot *s, i64 res)
 		return s->retries++ < MAX_RETRIES ? 0 : (int)-res;
 	if (res < 0)
 		return (int)-res;
+	if (res == 0 && s->f->b.zero_tail && s->r->op == BLK_READ) {
+		fill_zeroes(s);
+		return -1;
+	}
 	if (res == 0)
 		return EIO; /* the file was cut short under us */
 	s->done += (u64)res;
@@ -277,11 +298,43 @@ static void file_close(struct blk *b)
 	free(f);
 }
 
+static int file_status(struct blk *b, u64 offset, u64 len, struct blk_extent *ret)
+{
+	int fd = ((struct file *)b)->fd;
+	off_t data = lseek(fd, (off_t)offset, SEEK_DATA), end;
+
+	*ret = (struct blk_extent){ .len = len, .state = BLK_DATA, .host_offset = offset };
+	if (data < 0 && errno == ENXIO) { /* nothing but a hole up to the end */
+		ret->state = BLK_ZERO;
+	} else if (data > (off_t)offset) {
+		ret->state = BLK_ZERO;
+		ret->len = (u64)data - offset < len ? (u64)data - offset : len;
+	} else if (data >= 0) {
+		end = lseek(fd, (off_t)offset, SEEK_HOLE);
+		if (end > (off_t)offset && (u64)end - offset < len)
+			ret->len = (u64)end - offset;
+	}
+	return 0;
+}
+
+static int file_resize(struct blk *b, u64 size, struct err *e)
+{
+	struct file *f = (struct file *)b;
+
+	if (ftruncate(f->fd, (off_t)size))
+		return err_set(e, errno, "image: cannot change the file's size: %s",
+			       strerror(errno));
+	b->info.size = size;
+	return 0;
+}
+
 static const struct blk_driver file_driver = {
 	.name = "file",
 	.submit = file_submit,
 	.plug = file_plug,
 	.wait = file_wait,
+	.status = file_status,
+	.resize = file_resize,
 	.close = file_close,
 };
 
@@ -303,7 +356,7 @@ static int get_size(struct file *f, struct err *e)
 	} else {
 		return err_set(e, EINVAL, "image: not a file or block device");
 	}
-	f->b.info.size = size - size % BLK_SECTOR;
+	f->b.info.size = f->b.growable ? size : size - size % BLK_SECTOR;
 	return 0;
 }
 
@@ -345,7 +398,8 @@ struct blk *blk_open_file_with(struct loop *l, int fd, bool read_only, unsigned 
 		return NULL;
 	}
 	blk_init(&f->b, &file_driver, l, NULL);
-	f->b.info.block_size = BLK_SECTOR;
+	f->b.growable = f->b.zero_tail = flags & FILE_BYTES;
+	f->b.info.block_size = f->b.growable ? 1 : BLK_SECTOR;
 	f->b.info.read_only = read_only;
 	f->b.info.discard = !read_only;
 	f->fd = fd;

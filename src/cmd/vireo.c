@@ -9,6 +9,7 @@
 #include "base/compiler.h"
 #include "boot/boot.h"
 #include "cfg/cfg.h"
+#include "disk/disk.h"
 #include "net/net.h"
 #include "os/os.h"
 #include "vmm/vmm.h"
@@ -494,6 +495,7 @@ static int cmd_help(int argc UNUSED, char **argv UNUSED)
 {
 	fputs("usage: vireo COMMAND\n\n"
 	      "  run           boot a virtual machine (vireo run --help)\n"
+	      "  disk          make, convert, check disk images (vireo disk --help)\n"
 	      "  image build   make a bootable Debian disk (vireo image build --help)\n"
 	      "  help          this text\n\n"
 	      "  --version     print the version\n\n"
@@ -512,7 +514,7 @@ static const struct {
 	const char *name;
 	int (*fn)(int argc, char **argv);
 } commands[] = {
-	{ "run", cmd_run },     { "image", cmd_image }, { "help", cmd_help },
+	{ "run", cmd_run },     { "image", cmd_image }, { "disk", disk_main }, { "help", cmd_help },
 	{ "--help", cmd_help }, { "-h", cmd_help },     { "--version", cmd_version },
 };
 
