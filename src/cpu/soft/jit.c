@@ -245,20 +245,6 @@ struct block *block_at(struct jit *j, u64 pc)
 	return &j->block[lo];
 }
 
-static u32 mode_key(const struct vcpu *v)
-{
-	u32 key = 0;
-
-	if (v->s.cr0 & (CR0_EM | CR0_TS))
-		return 0;
-	key |= KEY_X87;
-	if (v->s.cr4 & CR4_OSFXSR)
-		key |= KEY_SSE;
-	if (v->s.cr4 & CR4_OSXSAVE && (v->s.xcr0 & (XCR0_SSE | XCR0_AVX)) == (XCR0_SSE | XCR0_AVX))
-		key |= KEY_AVX;
-	return key;
-}
-
 static bool has_room(const struct jit *j)
 {
 	return j->cold_low - j->used > BLOCK_ROOM && j->code.size - j->cold > BLOCK_ROOM &&
@@ -464,6 +450,40 @@ void jit_protect_frame(struct vcpu *v, u64 frame)
 		tlb_protect_frame(v, frame);
 }
 
+/* -- modes ------------------------------------------------------------------------------ */
+
+bool jit_usable(const struct vcpu *v)
+{
+	return is_long64(v) && !(v->s.rflags & FL_TF) && !(v->s.dr7 & 0xff) && !v->s.shadow_sti &&
+	       !v->s.shadow_ss && !(v->s.rflags & FL_RF);
+}
+
+static u32 mode_key(const struct vcpu *v)
+{
+	u32 key = 0;
+
+	if (v->cpl == 0)
+		key |= KEY_CPL0;
+	if (v->s.cr0 & (CR0_EM | CR0_TS))
+		return key;
+	key |= KEY_X87;
+	if (v->s.cr4 & CR4_OSFXSR)
+		key |= KEY_SSE;
+	if (v->s.cr4 & CR4_OSXSAVE && (v->s.xcr0 & (XCR0_SSE | XCR0_AVX)) == (XCR0_SSE | XCR0_AVX))
+		key |= KEY_AVX;
+	return key;
+}
+
+static void refresh_mode(struct vcpu *v)
+{
+	u32 key = mode_key(v);
+
+	if ((key ^ v->jit->key) & ~KEY_CPL0)
+		tlb_jump_clear_all(v->jit);
+	v->jit->key = key;
+	tables_select(v);
+}
+
 /* -- called by translated code ------------------------------------------------------------------------ */
 
 u32 jit_slow(struct vcpu *v, u64 va, u64 site)
@@ -521,19 +541,26 @@ u32 jit_t0(struct vcpu *v, u64 rip, u64 len)
 	return 0;
 }
 
+/* Is there anything that only the loops of jit_run() and run_loop() handle? */
+static bool must_leave(struct vcpu *v)
+{
+	return v->jit->result != X_OK || atomic_load_explicit(&v->exit_req, memory_order_acquire) ||
+	       v->irq_waiting || v->s.activity != ACT_RUNNING || !jit_usable(v) || v->error[0];
+}
+
 u32 jit_t0_end(struct vcpu *v, u64 rip)
 {
 	interpret(v, rip, 0);
+	if (must_leave(v))
+		return 0;
+	refresh_mode(v);
+	v->jr.target = v->jit->active->jt[JT_INDEX(v->s.rip)];
+	v->jr.packed = pack_flags(v->s.rflags);
+	fp_unpark(v);
 	return 1;
 }
 
 /* -- the translated loop --------------------------------------------------------------------------------- */
-
-bool jit_usable(const struct vcpu *v)
-{
-	return is_long64(v) && !(v->s.rflags & FL_TF) && !(v->s.dr7 & 0xff) && !v->s.shadow_sti &&
-	       !v->s.shadow_ss && !(v->s.rflags & FL_RF);
-}
 
 /* s.rip of the instruction an exit belongs to. */
 static void set_rip_at(struct vcpu *v)
@@ -585,17 +612,6 @@ static bool enter(struct vcpu *v, enum jit_exit *ret_why)
 	if (*ret_why != JX_DONE)
 		merge_flags(v);
 	return true;
-}
-
-static void refresh_mode(struct vcpu *v)
-{
-	u32 key = mode_key(v);
-
-	if (key != v->jit->key) {
-		v->jit->key = key;
-		tlb_jump_clear_all(v->jit);
-	}
-	tables_select(v);
 }
 
 /*

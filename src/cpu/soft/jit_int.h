@@ -98,6 +98,7 @@ struct block {
 #define KEY_X87 BIT(0) /* x87/MMX usable: CR0.EM = TS = 0 */
 #define KEY_SSE BIT(1)
 #define KEY_AVX BIT(2)
+#define KEY_CPL0 BIT(3) /* privileged instructions may be inlined; tables differ by CPL anyway */
 
 /* Why translated code came back. */
 enum jit_exit { JX_MISS, JX_INTERP, JX_FAULT, JX_POLL, JX_CHAIN, JX_DONE };
@@ -183,7 +184,8 @@ struct block *block_at(struct jit *j, u64 pc);
 void jit_flush_code(struct vcpu *v);
 u32 jit_slow(struct vcpu *v, u64 va, u64 site);	 /* called by translated code */
 u32 jit_t0(struct vcpu *v, u64 rip, u64 len);	 /* likewise: interpret one, go on inside */
-u32 jit_t0_end(struct vcpu *v, u64 rip);	 /* likewise, then leave */
+/* Likewise for one that ends a block: non-zero = go on at jr.target, else leave. */
+u32 jit_t0_end(struct vcpu *v, u64 rip);
 
 
 #endif

@@ -145,32 +145,50 @@ static void emit_slow(struct jit *j, struct emit *e)
 	e8(e, 0xc3);
 }
 
-/* r10 = rip, r11 = length: interpret one instruction inside a block and go on behind the call. */
-static const u8 *emit_t0(struct jit *j, struct emit *e, const u8 *leave, bool go_on)
+/* r10 = rip, r11 = length: call C to interpret one instruction; eax = what it returned. */
+static void call_interpreter(struct emit *e, u64 fn)
 {
-	const u8 *p = here(j, e);
-	u8 *stay;
-
 	e8(e, 0x8f), e8(e, 0x84), e8(e, 0x24), e32(e, (u32)OFF(jr.ret)); /* pop [rsp + ret] */
 	store_gprs(e, 0);
 	save_flags(e);
 	e_mov(e, RDI, RSP);
 	e_mov(e, RSI, R10);
 	e_mov(e, RDX, R11);
-	call_c(e, go_on ? (u64)(uintptr_t)jit_t0 : (u64)(uintptr_t)jit_t0_end);
-	if (go_on) {
-		e8(e, 0x85), e8(e, 0xc0);
-		stay = e_jcc_hole(e, CC_E);
-		e_imm(e, RAX, JX_DONE);
-		e_jmp(e, j->delta, leave);
-		e_patch(e, stay, e->p);
-		load_flags(e);
-		load_gprs(e);
-		e_mem(e, false, 0xff, 4, RSP, OFF(jr.ret)); /* jmp [rsp + ret] */
-		return p;
-	}
+	call_c(e, fn);
+	e8(e, 0x85), e8(e, 0xc0); /* test eax, eax */
+}
+
+/* Inside a block: go on behind the call, or leave. */
+static const u8 *emit_t0(struct jit *j, struct emit *e, const u8 *leave)
+{
+	const u8 *p = here(j, e);
+	u8 *stay;
+
+	call_interpreter(e, (u64)(uintptr_t)jit_t0);
+	stay = e_jcc_hole(e, CC_E);
 	e_imm(e, RAX, JX_DONE);
 	e_jmp(e, j->delta, leave);
+	e_patch(e, stay, e->p);
+	load_flags(e);
+	load_gprs(e);
+	e_mem(e, false, 0xff, 4, RSP, OFF(jr.ret)); /* jmp [rsp + ret] */
+	return p;
+}
+
+/* At the end of one: go on at jr.target, or leave. */
+static const u8 *emit_t0_end(struct jit *j, struct emit *e, const u8 *leave)
+{
+	const u8 *p = here(j, e);
+	u8 *stay;
+
+	call_interpreter(e, (u64)(uintptr_t)jit_t0_end);
+	stay = e_jcc_hole(e, CC_NE);
+	e_imm(e, RAX, JX_DONE);
+	e_jmp(e, j->delta, leave);
+	e_patch(e, stay, e->p);
+	load_gprs(e);
+	e_load(e, R10, RSP, OFF(s.rip));
+	e_mem(e, false, 0xff, 4, RSP, OFF(jr.target)); /* jmp [rsp + target] */
 	return p;
 }
 
@@ -198,8 +216,8 @@ void stubs_emit(struct jit *j)
 	j->exit_poll = emit_exit(j, &e, leave, JX_POLL);
 	j->exit_chain = emit_exit(j, &e, leave, JX_CHAIN);
 	emit_slow(j, &e);
-	j->call_t0 = emit_t0(j, &e, leave, true);
-	j->call_t0_end = emit_t0(j, &e, leave, false);
+	j->call_t0 = emit_t0(j, &e, leave);
+	j->call_t0_end = emit_t0_end(j, &e, leave);
 	j->fault_exit = emit_fault_exit(j, &e, leave);
 	j->low = j->used = 4096;
 	j->cold_low = j->cold = (u32)(j->code.size / 16 * 7);

@@ -17,9 +17,17 @@
 
 /* -- pass 1: decode and liveness ------------------------------------------------------ */
 
-static bool ends_block(const struct insn *i)
+/* Instructions that end a block for the interpreter but not when trans_insn() inlines them. */
+static bool is_inlined(const struct trans *t, const struct insn *i)
 {
-	return i->attr & IA_ENDS || i->cls == CLS_UD;
+	return t->key & KEY_CPL0 && i->cls == CLS_SYS && !i->lock && !i->rep &&
+	       ((i->map == MAP_1 && i->op == 0xfb) ||
+		(i->map == MAP_0F && i->op == 0x01 && i->modrm == 0xf8));
+}
+
+static bool ends_block(const struct trans *t, const struct insn *i)
+{
+	return (i->attr & IA_ENDS && !is_inlined(t, i)) || i->cls == CLS_UD;
 }
 
 /* Flags that code at @p may read before it writes them; @room bytes are readable. */
@@ -108,7 +116,7 @@ static void decode_block(struct trans *t, const u8 *p, unsigned room)
 		rip += i->len;
 		p += i->len;
 		room -= i->len;
-		if (ends_block(i))
+		if (ends_block(t, i))
 			break;
 	}
 	t->end_rip = rip;
@@ -372,15 +380,18 @@ static void emit_body(struct trans *t)
 {
 	unsigned poll_at = first_dead_point(t);
 
+	t->poll_at = poll_at;
 	for (t->k = 0; t->k < t->n; t->k++) {
 		t->host[t->k] = t->e.p;
 		if (t->k == poll_at || (t->k == 0 && poll_at == t->n))
 			put_poll(t, poll_at == t->n);
 		trans_insn(t, &t->in[t->k]);
-		if (t->e.full || t->nr_slow > MAX_SLOW - 4)
+		if (t->ended || t->e.full || t->nr_slow > MAX_SLOW - 4)
 			break;
 	}
-	if (!t->ended) {
+	if (t->ended) {
+		t->n = t->k + 1; /* may be before the last: the interpreter's STI */
+	} else {
 		u64 next = t->k < t->n ? t->rip[t->k] + t->in[t->k].len : t->end_rip;
 
 		t->n = t->k < t->n ? t->k + 1 : t->n;

@@ -50,6 +50,7 @@ struct trans {
 	unsigned nr_slow;
 	struct out out[2];
 	unsigned nr_out;
+	unsigned poll_at; /* instruction before which exit_req is polled */
 	u8 *poll;
 	u8 poll_k;
 	bool poll_keep;
