@@ -292,11 +292,44 @@ static bool is_cmpxchg_high(const struct insn *i)
 	return i->map == MAP_0F && i->op == 0xb0 && is_high_byte(i, i->reg, 1);
 }
 
+/* BMI with a memory source and two homed registers: the source is loaded into r10 first. */
+static bool is_loadable(const struct insn *i)
+{
+	return i->enc == ENC_VEX && i->cls == CLS_INT && i->rm_acc == OP_R &&
+	       i->reg_kind == OK_GPR && i->vvvv_kind == OK_GPR && is_homed(i->reg) &&
+	       is_homed(i->vvvv) && i->mem_size >= 4;
+}
+
+/*
+ * reg, vvvv = f(r10): a homed register that is read gets r11; one that is only written may
+ * share r10, which the instruction has read by then.
+ */
+static void put_loaded(struct trans *t, const struct insn *i)
+{
+	struct insn mov = { .op = 0x8b, .has_modrm = true, .is_mem = true, .w = i->mem_size == 8 };
+	struct opmap load = { .reg = R10, .mem = true, .base = R10, .index = R11, .scale = 1 };
+	struct opmap m = { .reg = R10, .vvvv = R11, .rm = R10 };
+
+	put_ea(t, i);
+	trans_check(t, ACC_R, i->mem_size, false);
+	e_insn(&t->e, &mov, &load);
+	if (i->vvvv_acc & OP_R)
+		load_home(t, R11, i->vvvv);
+	e_insn(&t->e, i, &m);
+	if (i->vvvv_acc & OP_W)
+		store_home(t, R11, i->vvvv);
+	store_home(t, R10, i->reg); /* MULX: reg wins when both are the same */
+}
+
 static void put_mem_insn(struct trans *t, const struct insn *i)
 {
 	struct opmap m = plain_map(i);
 	struct homes h;
 
+	if (!assign_regs(i, &m, &h, 2) && is_loadable(i)) {
+		put_loaded(t, i);
+		return;
+	}
 	if (!assign_regs(i, &m, &h, 2) || is_cmpxchg_high(i)) {
 		by_interpreter(t, i);
 		return;
@@ -679,6 +712,8 @@ void trans_insn(struct trans *t, const struct insn *i)
 		return;
 	}
 	if (i->cls == CLS_INT && i->attr & IA_STACK && !i->lock && put_stack(t, i))
+		return;
+	if (i->cls == CLS_SYS && put_privileged(t, i))
 		return;
 	if (!may_copy(t, i) || (t->v->cfg.nr_vcpus > 1 && is_pause(i))) {
 		by_interpreter(t, i);
