@@ -19,6 +19,7 @@
 #define CFG_CMDLINE  4096
 #define CFG_INITRDS  8
 #define CFG_DISKS    16
+#define CFG_DISK_FILES 32
 #define CFG_NETS     4
 #define CFG_SHARES   4
 #define CFG_FORWARDS 16
@@ -34,9 +35,23 @@ struct cfg_file {
 	i32 fd; /* -1 = not open */
 };
 
+/* Another file a disk's image needs. */
+struct disk_file_config {
+	i32 fd;
+	u32 format;   /* enum image_format */
+	bool extent;  /* more data of the image before it, not what that stands on */
+};
+
 struct disk_config {
 	char path[CFG_PATH];
+	char format[16];	    /* "" = by the image's first bytes */
+	char allow[CFG_PATH];	    /* where else files named by the image may be; "" = nowhere */
+	char secret_file[CFG_PATH]; /* "" = none */
+	char secret[512];	    /* what is in it */
 	i32 fd;
+	u32 image_format; /* enum image_format, once known */
+	struct disk_file_config file[CFG_DISK_FILES];
+	u32 nr_files;
 	bool read_only, snapshot;
 };
 

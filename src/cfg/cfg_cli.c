@@ -139,7 +139,8 @@ static bool is_key(const struct part *p, const char *name)
 
 static int set_disk(struct vm_config *c, const char *val, struct err *e)
 {
-	static const char wanted[] = "path=FILE[,readonly][,snapshot]";
+	static const char wanted[] = "path=FILE[,format=FORMAT][,readonly][,snapshot]"
+				      "[,allow-backing=PATH][,secret-file=FILE]";
 	struct disk_config *d = &c->disk[c->nr_disks];
 	const char *s = val;
 
@@ -151,6 +152,13 @@ static int set_disk(struct vm_config *c, const char *val, struct err *e)
 		TRY(next_part(&s, &p, "--disk", e));
 		if (is_key(&p, "path"))
 			TRY(copy_str(d->path, sizeof d->path, "--disk", p.val, e));
+		else if (is_key(&p, "format"))
+			TRY(copy_str(d->format, sizeof d->format, "--disk format", p.val, e));
+		else if (is_key(&p, "allow-backing"))
+			TRY(copy_str(d->allow, sizeof d->allow, "--disk allow-backing", p.val, e));
+		else if (is_key(&p, "secret-file"))
+			TRY(copy_str(d->secret_file, sizeof d->secret_file, "--disk secret-file",
+				     p.val, e));
 		else if (is_flag(&p, "readonly"))
 			d->read_only = true;
 		else if (is_flag(&p, "snapshot"))
@@ -359,7 +367,8 @@ static const struct option_def options[] = {
 	{ "--kernel", "FILE", "Linux bzImage, PVH ELF or Multiboot image", set_kernel },
 	{ "--initrd", "FILE", "initial RAM disk or Multiboot module; may repeat", set_initrd },
 	{ "--cmdline", "TEXT", "kernel command line", set_cmdline },
-	{ "--disk", "path=FILE[,readonly][,snapshot]", "a disk; may repeat", set_disk },
+	{ "--disk", "path=FILE[,format=FORMAT][,readonly][,snapshot]", "a disk; may repeat",
+	  set_disk },
 	{ "--net", "user[,forward=HOST:GUEST]|tap=NAME|none", "network (user); may repeat",
 	  set_net },
 	{ "--share", "DIRECTORY[,tag=NAME][,ro]", "share a host directory (virtio-fs)", set_share },

@@ -42,9 +42,19 @@ static const struct key file_keys[] = {
 	KEY_END,
 };
 
+static const struct key disk_file_keys[] = {
+	KEY(struct disk_file_config, fd),
+	KEY(struct disk_file_config, format),
+	KEY(struct disk_file_config, extent),
+	KEY_END,
+};
+
 static const struct key disk_keys[] = {
 	KEY(struct disk_config, path),
+	KEY(struct disk_config, secret),
 	KEY(struct disk_config, fd),
+	KEY(struct disk_config, image_format),
+	KEY_LIST(struct disk_config, file, nr_files, disk_file_keys),
 	KEY(struct disk_config, read_only),
 	KEY(struct disk_config, snapshot),
 	KEY_END,

@@ -64,8 +64,10 @@ static const struct {
 	{ "--memory", "99999999999T",
 	  "--memory: \"99999999999T\": want a size with its unit, such as 512M or 2G" },
 	{ "--engine", "fast", "--engine: \"fast\": want auto, soft or kvm" },
-	{ "--disk", "x.img", "--disk: \"x.img\": want path=FILE[,readonly][,snapshot]" },
-	{ "--disk", "readonly", "--disk: \"readonly\": want path=FILE[,readonly][,snapshot]" },
+	{ "--disk", "x.img", "--disk: \"x.img\": want path=FILE[,format=FORMAT][,readonly][,snapshot]"
+			     "[,allow-backing=PATH][,secret-file=FILE]" },
+	{ "--disk", "readonly", "--disk: \"readonly\": want path=FILE[,format=FORMAT][,readonly][,snapshot]"
+				  "[,allow-backing=PATH][,secret-file=FILE]" },
 	{ "--net", "bridge",
 	  "--net: \"bridge\": want user[,forward=HOST:GUEST], tap=NAME or none" },
 	{ "--net", "user,forward=80",

@@ -83,9 +83,60 @@ static int check_disk_mode(const struct disk_config *d, bool write, struct err *
 		return err_set(e, EACCES,
 			       "--disk: %.150s: read-only file: want readonly or snapshot after it",
 			       d->path);
-	if (S_ISREG(st.st_mode) && st.st_size < 512)
+	if (S_ISREG(st.st_mode) && st.st_size < 512) /* whatever the format */
 		return err_set(e, EINVAL, "--disk: %.150s: want at least one sector of 512 bytes",
 			       d->path);
+	return 0;
+}
+
+/* The image, and every file it is allowed to stand on. */
+static int open_chain(struct disk_config *d, bool write, struct err *e)
+{
+	struct disk_policy policy = { .allow = { d->allow }, .nr_allow = *d->allow != '\0' };
+	struct disk_chain *c = malloc(sizeof *c);
+	int r;
+
+	if (!c)
+		return err_set(e, ENOMEM, "--disk: out of memory");
+	r = disk_resolve(c, d->path, *d->format ? d->format : NULL, write, false, &policy, e);
+	for (unsigned i = 0; i < c->nr && !r; i++) {
+		struct image_layer *y = &c->layer[i].l;
+
+		if (d->nr_files + y->nr_extent + (i > 0) > CFG_DISK_FILES) {
+			disk_chain_close(c);
+			r = err_set(e, E2BIG, "%.150s: consists of too many files", d->path);
+			break;
+		}
+		if (!i) {
+			d->fd = y->fd;
+			d->image_format = y->format;
+		} else {
+			d->file[d->nr_files++] = (struct disk_file_config){ y->fd, y->format, false };
+		}
+		for (unsigned k = 0; k < y->nr_extent; k++)
+			d->file[d->nr_files++] =
+				(struct disk_file_config){ y->extent[k], 0, true };
+	}
+	free(c);
+	return r ? err_wrap(e, "--disk") : 0;
+}
+
+static int read_secret(struct disk_config *d, struct err *e)
+{
+	i32 fd;
+	ssize_t n;
+
+	if (!*d->secret_file)
+		return 0;
+	TRY(open_one("--disk secret-file", d->secret_file, O_RDONLY, &fd, e));
+	n = read(fd, d->secret, sizeof d->secret - 1);
+	close(fd);
+	while (n > 0 && (d->secret[n - 1] == '\n' || d->secret[n - 1] == '\r'))
+		n--;
+	if (n <= 0)
+		return err_set(e, EINVAL, "--disk: %.150s: want a passphrase of 1 to 511 bytes",
+			       d->secret_file);
+	d->secret[n] = '\0';
 	return 0;
 }
 
@@ -94,7 +145,8 @@ static int open_disk(struct disk_config *d, struct err *e)
 	bool write = !d->read_only && !d->snapshot;
 
 	TRY(check_disk_mode(d, write, e));
-	TRY(open_one("--disk", d->path, write ? O_RDWR : O_RDONLY, &d->fd, e));
+	TRY(open_chain(d, write, e));
+	TRY(read_secret(d, e));
 	if (flock(d->fd, (write ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0 && errno == EWOULDBLOCK)
 		return err_set(e, EBUSY, "--disk: %.150s: in use by another VM", d->path);
 	return 0;
@@ -279,6 +331,9 @@ static int boot_disk(struct vm_config *c, struct err *e)
 	char root[DISK_ROOT_MAX];
 	int initrd = -1;
 
+	if (c->disk[0].image_format != IMAGE_RAW)
+		return err_set(e, ENOTSUP, "--disk: %.100s: a kernel can be found in raw images "
+			       "only: want --kernel", c->disk[0].path);
 	if (disk_find_kernel(c->disk[0].fd, &c->kernel.fd, &initrd, root, e))
 		return err_wrap(e, "--disk: %.100s", c->disk[0].path);
 	strcpy(c->kernel.path, "the disk's kernel");
@@ -331,7 +386,7 @@ static int open_all(struct launch *l, struct err *e)
  */
 
 #define FD_CONFIG 3
-#define FDS_MAX   (2 + CFG_INITRDS + CFG_DISKS + CFG_NETS + CFG_SHARES + 1)
+#define FDS_MAX   (2 + CFG_INITRDS + CFG_DISKS * (1 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 1)
 
 struct fd_list {
 	struct proc_fd map[FDS_MAX];
@@ -354,8 +409,11 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 	pass(l, &c->kernel.fd);
 	for (u32 i = 0; i < c->nr_initrds; i++)
 		pass(l, &c->initrd[i].fd);
-	for (u32 i = 0; i < c->nr_disks; i++)
+	for (u32 i = 0; i < c->nr_disks; i++) {
 		pass(l, &c->disk[i].fd);
+		for (u32 k = 0; k < c->disk[i].nr_files; k++)
+			pass(l, &c->disk[i].file[k].fd);
+	}
 	for (u32 i = 0; i < c->nr_nets; i++)
 		pass(l, &c->net[i].fd);
 	for (u32 i = 0; i < c->nr_shares; i++)
