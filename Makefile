@@ -84,7 +84,13 @@ $B/nd: $(ND_OBJS) $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(ND_OBJS) $O/libvireo.a $(LIBS_unit)
 
-$O/tests/nd/%.c.o: tests/nd/%.c
+# Interpreter and translated code, side by side over a Linux boot.
+LOCKSTEP_OBJS := $(patsubst %.c,$O/%.c.o,$(wildcard tests/lockstep/*.c))
+$B/lockstep: $(LOCKSTEP_OBJS) $O/libvireo.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(LOCKSTEP_OBJS) $O/libvireo.a $(LIBS_unit)
+
+$O/tests/%.c.o: tests/%.c
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
@@ -108,7 +114,7 @@ deps:
 
 check: deps
 	$(Q)tools/deps check
-	$(Q)$(MAKE) --no-print-directory progs $B/unit $B/decode-zydis $B/nd $B/dev-fuzz
+	$(Q)$(MAKE) --no-print-directory progs $B/unit $B/decode-zydis $B/nd $B/dev-fuzz $B/lockstep
 	$(Q)tests/run
 
 # Under a minute: what every commit must pass.
@@ -157,4 +163,4 @@ clean:
 
 .PHONY: all bench fuzz progs deps check check-quick check-layers check-headers run asan tsan help clean
 .SECONDARY:
--include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))
+-include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(LOCKSTEP_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))

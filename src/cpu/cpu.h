@@ -58,6 +58,12 @@ struct cpu_io {
 /* CPUID profiles, named on the command line as x86-64-v2, x86-64-v3, max. */
 enum cpu_model { CPU_MODEL_V3, CPU_MODEL_V2, CPU_MODEL_MAX };
 
+/* Tests: what two runs of a machine would see differently, supplied by the caller. */
+struct cpu_virtual {
+	u64 tsc;    /* the host's time-stamp counter */
+	u64 random; /* state of RDRAND and RDSEED, see cpu_virtual_random() */
+};
+
 struct cpu_config {
 	struct mem *mem;
 	unsigned nr_vcpus;
@@ -68,6 +74,8 @@ struct cpu_config {
 	bool stop_at_faults;  /* tests: translated code returns guest exceptions undelivered */
 	bool exact_flags;     /* tests: treat every arithmetic flag as live everywhere */
 	unsigned max_block;   /* tests: instructions per translated block, 0 = default */
+	bool single_block;    /* tests: translated code comes back to C after every block */
+	struct cpu_virtual *virt; /* tests: borrowed; NULL = the host's */
 };
 
 struct cpu_engine {
@@ -101,6 +109,9 @@ void cpu_model_cpuid(const struct cpu_config *c, const struct x86_state *s, unsi
 u64 cpu_model_xcr0(enum cpu_model m); /* state components offered; subset of the host's */
 unsigned cpu_model_phys_bits(void);   /* MAXPHYADDR: the host's, at most 46 */
 bool cpu_model_is_amd(void);	      /* vendor shown to the guest: the host's */
+
+/* The next number of a sequence that depends on v->random alone. */
+u64 cpu_virtual_random(struct cpu_virtual *v);
 
 /* Host and guest TSC frequency in kHz (tsc.c); found once, then cached. */
 u64 cpu_tsc_khz(void);

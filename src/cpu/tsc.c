@@ -118,6 +118,15 @@ static void find(void)
 		khz = khz_measured();
 }
 
+u64 cpu_virtual_random(struct cpu_virtual *v) /* splitmix64 */
+{
+	u64 z = v->random += 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+	return z ^ z >> 31;
+}
+
 u64 cpu_tsc_khz(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -23,7 +23,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define PCI_BAR_BASE  0xc0000000u
 #define PCI_BAR_END   0xe0000000u
@@ -65,11 +64,9 @@ static void guest_panicked(void *vm)
 	vm_end(vm, VM_PANICKED, VM_STATUS_PANIC);
 }
 
-static size_t random_bytes(void *ctx UNUSED, void *buf, size_t len)
+static size_t random_bytes(void *vm, void *buf, size_t len)
 {
-	ssize_t n = getrandom(buf, len, GRND_NONBLOCK);
-
-	return n < 0 ? 0 : (size_t)n;
+	return vm_random(vm, buf, len);
 }
 
 /* -- plugging in ------------------------------------------------------------------------ */
@@ -88,7 +85,7 @@ static struct dev *plug(struct vm *vm, const struct dev_class *c, const char *id
 	struct dev *d;
 
 	env.mem = vm->mem;
-	env.clock = loop_clock(vm->loop);
+	env.clock = vm->clock;
 	d = keep(vm, dev_new(c, id, &env, cfg, e));
 	if (!d || bus_map(base > 0xffff ? vm->mmio : vm->pio, base, d, 0, e))
 		return NULL;
@@ -109,7 +106,7 @@ static struct irq line(struct vm *vm, unsigned gsi)
 
 static int plug_lapics(struct vm *vm, struct err *e)
 {
-	const struct dev_env env = { .mem = vm->mem, .clock = loop_clock(vm->loop) };
+	const struct dev_env env = { .mem = vm->mem, .clock = vm->clock };
 
 	for (unsigned i = 0; i < vm->cfg->nr_cpus; i++) {
 		const struct lapic_config c = {
@@ -237,7 +234,7 @@ static int plug_test_devices(struct vm *vm, struct err *e)
 
 static int plug_pci(struct vm *vm, struct err *e)
 {
-	const struct dev_env env = { .mem = vm->mem, .clock = loop_clock(vm->loop) };
+	const struct dev_env env = { .mem = vm->mem, .clock = vm->clock };
 	struct pci_host_cfg c = {
 		.pio = vm->pio,
 		.mmio = vm->mmio,
@@ -257,7 +254,7 @@ static int plug_virtio(struct vm *vm, unsigned slot, const struct virtio_class *
 {
 	const struct dev_env env = {
 		.mem = vm->mem,
-		.clock = loop_clock(vm->loop),
+		.clock = vm->clock,
 		.msi = lapic_set_sink(&vm->lapics),
 	};
 
@@ -266,7 +263,7 @@ static int plug_virtio(struct vm *vm, unsigned slot, const struct virtio_class *
 
 static int plug_virtio_devices(struct vm *vm, struct err *e)
 {
-	const struct virtio_rng_cfg rng = { .fill = random_bytes };
+	const struct virtio_rng_cfg rng = { .fill = random_bytes, .ctx = vm };
 	unsigned slot = SLOT_NET;
 
 	TRY(plug_virtio(vm, SLOT_RNG, &virtio_rng_class, "rng", &rng, e));

@@ -140,9 +140,9 @@ static void io_tsc_moved(void *io, u64 offset)
 	unlock(c->vm);
 }
 
-static u64 io_wall_ns(void *io UNUSED)
+static u64 io_wall_ns(void *io)
 {
-	return os_wall_ns();
+	return clock_wall_ns(((struct vm_cpu *)io)->vm->clock);
 }
 
 void vcpus_signal(void *vm_cpu, enum lapic_signal what, u8 arg)
@@ -161,7 +161,9 @@ void vcpus_signal(void *vm_cpu, enum lapic_signal what, u8 arg)
 
 u64 vcpus_tsc(void *vm_cpu)
 {
-	return __rdtsc() + ((struct vm_cpu *)vm_cpu)->tsc_offset;
+	struct vm_cpu *c = vm_cpu;
+
+	return (c->vm->virt ? c->vm->virt->tsc : __rdtsc()) + c->tsc_offset;
 }
 
 /* -- threads --------------------------------------------------------------------------- */

@@ -88,6 +88,19 @@ static void net_gone(void *vm)
 	vm_say(vm, 0, "net: the user-mode network helper ended: the guest's link is down");
 }
 
+size_t vm_random(struct vm *vm, void *buf, size_t len)
+{
+	ssize_t n;
+
+	if (vm->virt) {
+		for (size_t k = 0; k < len; k++)
+			((u8 *)buf)[k] = (u8)(cpu_virtual_random(vm->virt) >> 56);
+		return len;
+	}
+	n = getrandom(buf, len, GRND_NONBLOCK);
+	return n < 0 ? 0 : (size_t)n;
+}
+
 /* -- power on and reset ---------------------------------------------------------------------- */
 
 static bool read_fd(const struct fw_file *f, u64 off, void *dst, size_t len)
@@ -124,7 +137,7 @@ static int load_kernel(struct vm *vm, struct x86_state *s, struct err *e)
 	TRY(open_file(&vm->cfg->kernel, "kernel", &kernel, e));
 	for (u32 i = 0; i < b.nr_modules; i++)
 		TRY(open_file(&vm->cfg->initrd[i], "initrd", &module[i], e));
-	if (getrandom(b.seed, sizeof b.seed, 0) != sizeof b.seed)
+	if (vm_random(vm, b.seed, sizeof b.seed) != sizeof b.seed)
 		return err_set(e, EIO, "random numbers: the host has none");
 	fw_memory_map(vm->mem, &vm->board, &map);
 	TRY(fw_load_kernel(vm->mem, &b, s, e));
@@ -132,10 +145,9 @@ static int load_kernel(struct vm *vm, struct x86_state *s, struct err *e)
 	return fw_build_smbios(vm->mem, &vm->board, e);
 }
 
-/* Everything to power-on values and the kernel in memory; the vCPUs are not running. */
-static int power_on(struct vm *vm, struct err *e)
+int vm_power_on(struct vm *vm, struct err *e)
 {
-	const u64 tsc_offset = 0 - __rdtsc(); /* the guest's counters start at 0, together */
+	const u64 tsc_offset = 0 - (vm->virt ? vm->virt->tsc : __rdtsc()); /* the guest's counters start at 0, together */
 	struct x86_state s;
 
 	board_reset(vm);
@@ -165,7 +177,7 @@ static void do_reset(struct task *t)
 	vcpus_pause(vm);
 	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
 		blk_drain(vm->blk[i]);
-	if (power_on(vm, &e))
+	if (vm_power_on(vm, &e))
 		vm_fail(vm, &e);
 	vm_event(vm, "reset");
 	vcpus_resume(vm);
@@ -330,6 +342,7 @@ static int make(struct vm *vm, struct err *e)
 	vm->loop = loop_new(e);
 	if (!vm->loop)
 		return -e->code;
+	vm->clock = loop_clock(vm->loop);
 	loop_set_lock(vm->loop, lock_board, unlock_board, vm);
 	TRY(watch_signals(vm, e));
 	vm->mem = mem_new(vm->cfg->memory, e);
@@ -393,7 +406,7 @@ static void say_stats(struct vm *vm)
 int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e)
 {
 	lock_board(vm);
-	if (power_on(vm, &vm->end_err) || vcpus_start(vm, &vm->end_err)) {
+	if (vm_power_on(vm, &vm->end_err) || vcpus_start(vm, &vm->end_err)) {
 		vm->end = VM_FAILED;
 		vm->status = VM_STATUS_ERROR;
 	}

@@ -38,6 +38,8 @@ struct vm_cpu {
 struct vm {
 	struct vm_config *cfg;
 	struct loop *loop;
+	struct clock *clock;	  /* the loop's; tests: another */
+	struct cpu_virtual *virt; /* tests: TSC and random numbers; NULL = the host's */
 	pthread_mutex_t lock; /* the board lock */
 
 	struct mem *mem;
@@ -100,6 +102,10 @@ void vcpus_free(struct vm *vm);
 void vm_end(struct vm *vm, enum vm_end end, int status);
 void vm_fail(struct vm *vm, const struct err *e); /* vm_end(VM_FAILED) with its reason */
 void vm_request_reset(struct vm *vm);
+/* Everything to power-on values and the kernel in memory; the vCPUs are not running. */
+int vm_power_on(struct vm *vm, struct err *e) MUST_CHECK;
+/* Up to @len random bytes; returns how many. */
+size_t vm_random(struct vm *vm, void *buf, size_t len);
 
 /* A line of "--json", or of -v when @level is reached. */
 void vm_event(struct vm *vm, const char *name);

@@ -522,7 +522,7 @@ static bool interpret(struct vcpu *v, u64 rip, u64 len)
 	int r;
 
 	merge_flags(v);
-	v->s.rip = rip;
+	v->s.rip = v->jit->t0_rip = rip;
 	v->jit->n_t0++;
 	r = settle(v, interp_step(v));
 	v->jit->result = r;
@@ -544,8 +544,9 @@ u32 jit_t0(struct vcpu *v, u64 rip, u64 len)
 /* Is there anything that only the loops of jit_run() and run_loop() handle? */
 static bool must_leave(struct vcpu *v)
 {
-	return v->jit->result != X_OK || atomic_load_explicit(&v->exit_req, memory_order_acquire) ||
-	       v->irq_waiting || v->s.activity != ACT_RUNNING || !jit_usable(v) || v->error[0];
+	return v->jit->result != X_OK || v->cfg.single_block ||
+	       atomic_load_explicit(&v->exit_req, memory_order_acquire) || v->irq_waiting ||
+	       v->s.activity != ACT_RUNNING || !jit_usable(v) || v->error[0];
 }
 
 u32 jit_t0_end(struct vcpu *v, u64 rip)
@@ -600,8 +601,10 @@ static bool enter(struct vcpu *v, enum jit_exit *ret_why)
 
 		if (!b)
 			return false;
+		j->entered = b;
 		target = (u64)j->code.rx + b->start;
-		tlb_jump_set(v, v->s.rip, (const u8 *)target);
+		if (!v->cfg.single_block)
+			tlb_jump_set(v, v->s.rip, (const u8 *)target);
 	}
 	fp_unpark(v);
 	v->jr.target = target;
@@ -642,6 +645,8 @@ static int on_miss(struct vcpu *v)
 		undo_indirect(v);
 		return interpret_here(v);
 	}
+	if (v->cfg.single_block)
+		return X_OK;
 	b = get_block(v);
 	if (!b)
 		return interpret_here(v);
@@ -671,11 +676,49 @@ static int handle_exit(struct vcpu *v, enum jit_exit why)
 		set_rip_at(v);
 		return interpret_here(v);
 	case JX_POLL: set_rip_at(v); return X_OK;
-	case JX_CHAIN: chain(v); return X_OK;
+	case JX_CHAIN:
+		if (!v->cfg.single_block)
+			chain(v);
+		return X_OK;
 	case JX_DONE: return v->jit->result;
 	}
 	return X_OK;
 }
+
+/* -- hooks of tests ------------------------------------------------------------------------------------- */
+
+/* Instructions of j->entered executed when it left with @why, that exit's handling included. */
+static u64 count_exit(struct vcpu *v, enum jit_exit why)
+{
+	struct jit *j = v->jit;
+	struct block *b = j->entered;
+	u64 k = 0;
+
+	switch (why) {
+	case JX_MISS: case JX_CHAIN: return b->nr_insns;
+	case JX_POLL: return v->jr.site;
+	case JX_INTERP: case JX_FAULT: return v->jr.site + 1;
+	case JX_DONE: break;
+	}
+	while (k + 1 < b->nr_insns && (j->insn_map[b->map + k] & 0xfff) != (j->t0_rip & 0xfff))
+		k++;
+	return k + 1;
+}
+
+u64 jit_retired(const struct vcpu *v)
+{
+	return v->jit->retired;
+}
+
+static void flush_now_and_then(struct vcpu *v)
+{
+	if (++v->jit->nr_entries % v->cfg.tlb_flush_every)
+		return;
+	jit_flush_code(v);
+	tlb_flush_all(v);
+}
+
+/* -- the loop -------------------------------------------------------------------------------------------- */
 
 int jit_run(struct vcpu *v)
 {
@@ -683,13 +726,20 @@ int jit_run(struct vcpu *v)
 		enum jit_exit why;
 		int r;
 
+		if (unlikely(v->cfg.tlb_flush_every))
+			flush_now_and_then(v);
 		refresh_mode(v);
-		if (enter(v, &why))
+		v->jit->retired = 1;
+		if (enter(v, &why)) {
+			if (v->cfg.single_block)
+				v->jit->retired = count_exit(v, why);
 			r = handle_exit(v, why);
-		else
+		} else {
 			r = interpret_here(v);
-		if (r != X_OK || atomic_load_explicit(&v->exit_req, memory_order_acquire) ||
-		    v->irq_waiting || v->s.nmi_pending || v->s.activity != ACT_RUNNING || !jit_usable(v) || v->error[0])
+		}
+		if (r != X_OK || v->cfg.single_block || v->s.nmi_pending || v->irq_waiting ||
+		    atomic_load_explicit(&v->exit_req, memory_order_acquire) ||
+		    v->s.activity != ACT_RUNNING || !jit_usable(v) || v->error[0])
 			return r;
 	}
 }

@@ -147,6 +147,12 @@ struct jit {
 		} range[NR_CODE_WRITES];
 	} writes;
 
+	/* cfg.single_block and cfg.tlb_flush_every */
+	u64 retired;	       /* instructions, or chunks of REP, that the last entry executed */
+	struct block *entered; /* NULL: the interpreter did it */
+	u64 t0_rip;	       /* of the last instruction interpreted inside a block */
+	u64 nr_entries;
+
 	u64 n_translated, n_flushes, n_misses, n_fills, n_slow, n_faults, n_t0, n_invalidated;
 };
 

@@ -35,6 +35,8 @@ u64 guest_tsc(const struct vcpu *v)
 {
 	u32 lo, hi;
 
+	if (unlikely(v->cfg.virt))
+		return v->cfg.virt->tsc + v->s.tsc_offset;
 	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
 	return (lo | (u64)hi << 32) + v->s.tsc_offset;
 }

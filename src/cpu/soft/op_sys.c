@@ -186,11 +186,15 @@ static int op_rdtsc(struct vcpu *v, const struct insn *i)
 	return X_OK;
 }
 
-static u64 host_random(bool seed, bool *ret_ok)
+static u64 random_number(struct vcpu *v, bool seed, bool *ret_ok)
 {
 	u64 r;
 	bool ok;
 
+	if (unlikely(v->cfg.virt)) {
+		*ret_ok = true;
+		return cpu_virtual_random(v->cfg.virt);
+	}
 	if (seed)
 		__asm__ volatile("rdseed %0" : "=r"(r), "=@ccc"(ok));
 	else
@@ -206,7 +210,7 @@ static int op_random(struct vcpu *v, const struct insn *i)
 
 	if (!cpu_model_has(v->cfg.model, seed ? CPUF_RDSEED : CPUF_RDRAND))
 		return raise_ex(v, EX_UD);
-	r = host_random(seed, &ok);
+	r = random_number(v, seed, &ok);
 	set_gpr(v, i->rm, i->opsize, r);
 	v->s.rflags = (v->s.rflags & ~(u64)FL_ARITH) | (ok ? FL_CF : 0);
 	return X_OK;

@@ -54,7 +54,7 @@ static struct cpu_vm *soft_vm_new(const struct cpu_config *c, struct err *e)
 		return NULL;
 	}
 	vm->cfg = *c;
-	vm->tsc_base = __builtin_ia32_rdtsc();
+	vm->tsc_base = c->virt ? c->virt->tsc : __builtin_ia32_rdtsc();
 	if (smp_init(vm, e) < 0) {
 		free(vm);
 		return NULL;
@@ -259,27 +259,35 @@ static int step(struct vcpu *v)
 	return r == X_FAULT ? deliver_exception(v) : r;
 }
 
+enum soft_turn soft_take_events(struct vcpu *v)
+{
+	int r = X_OK;
+
+	if (atomic_load_explicit(&v->exit_req, memory_order_acquire) && latch_requests(v))
+		return TURN_KICKED;
+	if (v->s.nmi_pending)
+		r = take_nmi(v);
+	if (r == X_OK && v->irq_waiting)
+		r = take_irq(v);
+	if (r == X_FAULT)
+		r = deliver_exception(v);
+	if (r == X_SHUTDOWN)
+		return TURN_SHUTDOWN;
+	return v->s.activity != ACT_RUNNING ? TURN_WAIT : TURN_STEP;
+}
+
 static enum cpu_exit run_loop(struct vcpu *v)
 {
 	for (;;) {
-		int r = X_OK;
+		enum soft_turn turn = soft_take_events(v);
 
-		if (atomic_load_explicit(&v->exit_req, memory_order_acquire) && latch_requests(v))
+		if (turn == TURN_KICKED)
 			return CPU_EXIT_KICKED;
-		if (v->s.nmi_pending)
-			r = take_nmi(v);
-		if (r == X_OK && v->irq_waiting)
-			r = take_irq(v);
-		if (r == X_FAULT)
-			r = deliver_exception(v);
-		if (r == X_SHUTDOWN)
-			return CPU_EXIT_SHUTDOWN;
-		if (v->s.activity != ACT_RUNNING) {
+		if (turn == TURN_WAIT) {
 			wait_for_event(v);
 			continue;
 		}
-		r = step(v);
-		if (r == X_SHUTDOWN)
+		if (turn == TURN_SHUTDOWN || step(v) == X_SHUTDOWN)
 			return CPU_EXIT_SHUTDOWN;
 		if (unlikely(v->error[0]))
 			return CPU_EXIT_ERROR;

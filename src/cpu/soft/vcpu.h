@@ -128,6 +128,14 @@ static inline bool is_canonical(u64 la) /* 48-bit; LA57 is not offered */
 	return (u64)((i64)(la << 16) >> 16) == la;
 }
 
+/* -- the run loop (soft.c): also for tests that step vCPUs themselves ---------- */
+
+enum soft_turn { TURN_STEP, TURN_WAIT, TURN_KICKED, TURN_SHUTDOWN };
+
+/* Take what other threads asked for and the events due at this instruction boundary; what is
+ * to happen next. */
+enum soft_turn soft_take_events(struct vcpu *v);
+
 /* -- raising exceptions (excp.c) --------------------------------------------- */
 
 int raise_ex(struct vcpu *v, u8 vector);		     /* no error code; returns X_FAULT */
