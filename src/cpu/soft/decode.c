@@ -495,7 +495,7 @@ static void fix_group1(struct insn *i)
 
 static void fix_shift(struct insn *i)
 {
-	unsigned count = (unsigned)i->imm & (i->w ? 63 : 31);
+	unsigned count = (unsigned)i->imm & (i->opsize == 8 ? 63 : 31);
 
 	set_operands(i, F_RM);
 	if (ext(i) == 2 || ext(i) == 3)
