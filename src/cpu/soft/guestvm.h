@@ -81,7 +81,7 @@ u64 gv_stat(struct gv *g, const char *name);
 /* Guest code in the source: GUEST(name, "insn; insn") makes name[] and name_end[]. */
 #define GUEST(name, text)                                                                          \
 	extern const u8 name[], name##_end[];                                                      \
-	__asm__(".pushsection .rodata\n" #name ":\n" text "\n" #name "_end:\n.popsection")
+	__asm__(".pushsection .rodata\n.balign 64\n" #name ":\n" text "\n" #name "_end:\n.popsection")
 #define GV_FINISH "\nout %al, $0xf4\nhlt\n"
 
 #endif

@@ -99,6 +99,7 @@ void jit_free(struct vcpu *v)
 
 	if (!j)
 		return;
+	jit_signal_forget(v);
 	if (j->block && j->frame)
 		jit_flush_code(v);
 	tables_free(j);
@@ -138,6 +139,30 @@ static void set_granules(struct jit *j, u64 frame, u64 bits)
 	__atomic_store_n(&j->granules[frame], bits, __ATOMIC_RELAXED);
 }
 
+/* All bytes @b was made from: its own, and what was seen of the code it jumps to. */
+static u64 block_granules(const struct block *b)
+{
+	u64 g = granule_mask(b->gpa, b->len);
+
+	for (unsigned k = 0; k < array_len(b->seen); k++)
+		if (b->seen[k].len)
+			g |= granule_mask(b->seen[k].off, b->seen[k].len);
+	return g;
+}
+
+static bool depends_on(const struct block *b, gpa_t gpa, u64 end)
+{
+	gpa_t page = b->gpa & ~(MEM_PAGE - 1);
+
+	if (b->gpa < end && b->gpa + b->len > gpa)
+		return true;
+	for (unsigned k = 0; k < array_len(b->seen); k++)
+		if (b->seen[k].len && page + b->seen[k].off < end &&
+		    page + b->seen[k].off + b->seen[k].len > gpa)
+			return true;
+	return false;
+}
+
 static void enter_frame(struct vcpu *v, struct block *b, u64 granules)
 {
 	struct jit *j = v->jit;
@@ -145,7 +170,7 @@ static void enter_frame(struct vcpu *v, struct block *b, u64 granules)
 
 	b->frame_next = j->frame[f];
 	j->frame[f] = (u32)(b - j->block) + 1;
-	set_granules(j, f, granules | granule_mask(b->gpa, b->len));
+	set_granules(j, f, granules | block_granules(b));
 }
 
 /*
@@ -273,7 +298,7 @@ static struct block *add_block(struct vcpu *v, gpa_t gpa, const u8 *bytes)
 }
 
 /* The block at s.rip, translated if need be; NULL: the interpreter must do this instruction. */
-static struct block *get_block(struct vcpu *v)
+static struct block *get_block(struct vcpu *v, bool *ret_global)
 {
 	enum mmu_mode mode = v->cpl == 3 ? MMU_USER : MMU_KERNEL;
 	struct block *b;
@@ -281,6 +306,7 @@ static struct block *get_block(struct vcpu *v)
 
 	if (!is_canonical(v->s.rip) || mmu_translate(v, v->s.rip, ACC_X, mode, &x) != X_OK || !x.host)
 		return NULL;
+	*ret_global = x.global;
 	b = find_block(v->jit, v->s.rip, x.gpa, v->jit->key);
 	return b ? b : add_block(v, x.gpa, x.host);
 }
@@ -321,11 +347,11 @@ static void drop_in_frame(struct vcpu *v, u64 frame, gpa_t gpa, u64 end)
 	while (*at) {
 		struct block *b = &j->block[*at - 1];
 
-		if (b->gpa < end && b->gpa + b->len > gpa) {
+		if (depends_on(b, gpa, end)) {
 			*at = b->frame_next;
 			kill_block(j, b);
 		} else {
-			live |= granule_mask(b->gpa, b->len);
+			live |= block_granules(b);
 			at = &b->frame_next;
 		}
 	}
@@ -344,8 +370,12 @@ static void drop_range(struct vcpu *v, gpa_t gpa, u64 len)
 		gpa_t from = f * MEM_PAGE > gpa ? f * MEM_PAGE : gpa;
 		gpa_t to = (f + 1) * MEM_PAGE < gpa + len ? (f + 1) * MEM_PAGE : gpa + len;
 
-		if (j->granules[f] && (j->granules[f] & granule_mask(from, to - from) || !j->frame[f]))
+		if (!j->granules[f])
+			continue;
+		if (j->granules[f] & granule_mask(from, to - from) || !j->frame[f])
 			drop_in_frame(v, f, from, to);
+		else if (!++j->missed[f % array_len(j->missed)]) /* data by now: make writes fast */
+			drop_in_frame(v, f, f * MEM_PAGE, (f + 1) * MEM_PAGE);
 	}
 }
 
@@ -454,7 +484,7 @@ void jit_protect_frame(struct vcpu *v, u64 frame)
 
 bool jit_usable(const struct vcpu *v)
 {
-	return is_long64(v) && !(v->s.rflags & FL_TF) && !(v->s.dr7 & 0xff) && !v->s.shadow_sti &&
+	return is_long64(v) && (v->cpl == 0 || v->cpl == 3) && !(v->s.rflags & FL_TF) && !(v->s.dr7 & 0xff) && !v->s.shadow_sti &&
 	       !v->s.shadow_ss && !(v->s.rflags & FL_RF);
 }
 
@@ -557,6 +587,7 @@ u32 jit_t0_end(struct vcpu *v, u64 rip)
 	refresh_mode(v);
 	v->jr.target = v->jit->active->jt[JT_INDEX(v->s.rip)];
 	v->jr.packed = pack_flags(v->s.rflags);
+	v->jr.last = 0;
 	fp_unpark(v);
 	return 1;
 }
@@ -576,12 +607,14 @@ static void chain(struct vcpu *v)
 {
 	struct jit *j = v->jit;
 	u32 pc = (u32)(v->jr.pc - (u64)j->code.rx), gen = j->gen;
-	struct block *from = block_at(j, v->jr.pc), *to = get_block(v);
+	bool global;
+	struct block *from = block_at(j, v->jr.pc), *to = get_block(v, &global);
 
 	if (!to || !from || j->gen != gen || from->dead)
 		return;
 	for (unsigned k = 0; k < 2; k++)
-		if (from->out[k].pc == pc && from->out[k].rip == to->rip)
+		if (from->out[k].pc == pc && from->out[k].rip == to->rip &&
+		    !((from->gpa ^ to->gpa) & ~0xfffull)) /* not while the page is being remapped */
 			link_jump(j, from->out[k].hole, to);
 }
 
@@ -597,18 +630,20 @@ static bool enter(struct vcpu *v, enum jit_exit *ret_why)
 	u64 target = j->active->jt[JT_INDEX(v->s.rip)];
 
 	if (target == (u64)j->miss) {
-		struct block *b = get_block(v);
+		bool global;
+		struct block *b = get_block(v, &global);
 
 		if (!b)
 			return false;
 		j->entered = b;
 		target = (u64)j->code.rx + b->start;
 		if (!v->cfg.single_block)
-			tlb_jump_set(v, v->s.rip, (const u8 *)target);
+			tlb_jump_set(v, v->s.rip, (const u8 *)target, global);
 	}
 	fp_unpark(v);
 	v->jr.target = target;
 	v->jr.packed = pack_flags(v->s.rflags);
+	v->jr.last = 0;
 	*ret_why = (enum jit_exit)j->enter(v);
 	if (*ret_why == JX_MISS)
 		v->jr.flags = unpack_flags(v->jr.packed);
@@ -639,18 +674,20 @@ static void undo_indirect(struct vcpu *v)
 static int on_miss(struct vcpu *v)
 {
 	struct block *b;
+	bool global;
 
 	v->jit->n_misses++;
 	if (!is_canonical(v->s.rip)) {
-		undo_indirect(v);
+		if (v->jr.last)
+			undo_indirect(v);
 		return interpret_here(v);
 	}
 	if (v->cfg.single_block)
 		return X_OK;
-	b = get_block(v);
+	b = get_block(v, &global);
 	if (!b)
 		return interpret_here(v);
-	tlb_jump_set(v, v->s.rip, v->jit->code.rx + b->start);
+	tlb_jump_set(v, v->s.rip, v->jit->code.rx + b->start, global);
 	return X_OK;
 }
 

@@ -36,6 +36,7 @@
 #define MAX_INSNS 32
 #define NR_LOG	  4096 /* table entries remembered for a cheap flush */
 #define NR_JLOG	  2048
+#define NR_NJLOG  256
 
 /* One address space at one privilege. */
 struct table {
@@ -45,11 +46,12 @@ struct table {
 	u8 id;		/* index in jit.table */
 	u16 pcid;	/* user tables: whose */
 	u64 used;	/* tick of last use, for replacement */
-	u32 nr_log, nr_jlog;
-	bool log_full, jlog_full;
+	u32 nr_log, nr_jlog, nr_njlog;
+	bool log_full, jlog_full, njlog_full;
 	bool has_2m, has_1g; /* entries from large pages exist: INVLPG clears their whole region */
 	u32 log[NR_LOG];     /* indexes of non-global entries */
 	u16 jlog[NR_JLOG];
+	u16 njlog[NR_NJLOG]; /* kernel tables: jump entries of pages that are not global */
 	u64 exec[64];	     /* bloom filter of pages with jump entries: bit vpn & 4095 */
 };
 
@@ -87,6 +89,10 @@ struct block {
 		u32 hole; /* the jump to patch */
 		u64 rip;
 	} out[2];
+	struct {	/* of the same page: flags are dead because of these bytes */
+		u16 off;
+		u8 len;
+	} seen[2];
 };
 
 #define NR_HASH	  (1u << 18)
@@ -124,6 +130,7 @@ struct jit {
 	u32 hash[NR_HASH];  /* block index + 1 */
 	u32 *frame;	    /* per guest frame: first block + 1 */
 	struct writers *writers; /* per guest frame */
+	u8 missed[4096]; /* per frame modulo: writes to a frame with code that met none */
 	u64 *granules;	/* per guest frame: 64-byte pieces with code; 0 = none, not counted */
 	u64 nr_frames;
 	u32 key;	/* mode key of the jump tables' blocks */
@@ -168,7 +175,7 @@ void tables_free(struct jit *j);
 void tables_select(struct vcpu *v);   /* gs base from CPL, AC and PCID */
 /* Fill the entry for @va; false: not a RAM page that allows @acc, the interpreter decides. */
 bool tlb_fill(struct vcpu *v, u64 va, enum access acc);
-void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx);
+void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx, bool global);
 void tlb_jump_clear_all(struct jit *j); /* every table's jump entries */
 void tlb_protect_frame(struct vcpu *v, u64 frame); /* drop write permission to it everywhere */
 bool tlb_may_write(const struct jit *j, u64 frame); /* any thread */

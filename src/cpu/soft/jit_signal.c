@@ -66,6 +66,12 @@ static void install(void)
 		sigaction(signals[k], &sa, &replaced[k]);
 }
 
+void jit_signal_forget(const struct vcpu *v)
+{
+	if (current == v)
+		current = NULL;
+}
+
 void jit_signal_setup(struct vcpu *v)
 {
 	static _Thread_local void *stack;

@@ -14,6 +14,9 @@ struct vcpu;
 /* This thread runs @v from now on: alternate signal stack, handlers. */
 void jit_signal_setup(struct vcpu *v);
 
+/* @v goes away: signals on this thread are no longer its own. */
+void jit_signal_forget(const struct vcpu *v);
+
 /* For another owner of these signals: true if it was ours and @ucontext was changed. */
 bool jit_signal(void *ucontext);
 

@@ -82,13 +82,25 @@ static void jumps_clear(struct jit *j, struct table *t)
 
 	for (unsigned k = 0; k < n; k++)
 		t->jt[t->jlog_full ? k : t->jlog[k]] = (u64)j->miss;
-	t->nr_jlog = 0;
-	t->jlog_full = false;
+	t->nr_jlog = t->nr_njlog = 0;
+	t->jlog_full = t->njlog_full = false;
 	for (unsigned k = 0; k < array_len(t->exec); k++)
 		t->exec[k] = 0;
 }
 
-void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx)
+/* Another address space: what was found through pages that are not global goes. */
+static void jumps_clear_nonglobal(struct jit *j, struct table *t)
+{
+	if (t->njlog_full) {
+		jumps_clear(j, t);
+		return;
+	}
+	for (unsigned k = 0; k < t->nr_njlog; k++)
+		t->jt[t->njlog[k]] = (u64)j->miss;
+	t->nr_njlog = 0;
+}
+
+void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx, bool global)
 {
 	struct table *t = v->jit->active;
 	u64 vpn = rip >> 12;
@@ -97,6 +109,12 @@ void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx)
 		t->jlog[t->nr_jlog++] = (u16)JT_INDEX(rip);
 	else
 		t->jlog_full = true;
+	if (global)
+		;
+	else if (t->nr_njlog < NR_NJLOG)
+		t->njlog[t->nr_njlog++] = (u16)JT_INDEX(rip);
+	else
+		t->njlog_full = true;
 	t->exec[(vpn & 4095) / 64] |= BIT_ULL(vpn & 63);
 	t->jt[JT_INDEX(rip)] = (u64)rx;
 }
@@ -175,8 +193,7 @@ static void drop_nonglobal(struct jit *j, struct table *t)
 	}
 	t->nr_log = 0;
 	t->log_full = false;
-	if (t != j->table[T_KERNEL] && t != j->table[T_KERNEL_AC])
-		jumps_clear(j, t);
+	jumps_clear_nonglobal(j, t);
 }
 
 static void drop_kernel_nonglobal(struct vcpu *v)

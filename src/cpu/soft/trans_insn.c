@@ -583,11 +583,11 @@ static void put_indirect(struct trans *t, const struct insn *i)
 static void put_branch(struct trans *t, const struct insn *i)
 {
 	u64 next = t->rip[t->k] + i->len;
+	bool direct = i->map == MAP_0F || (i->op != 0xff && i->op != 0xc2 && i->op != 0xc3);
 
-	if (i->opsize != 8) { /* 66h: truncates the target */
-		e_imm(&t->e, R10, t->rip[t->k]);
-		e_call(&t->e, t->j->delta, t->j->call_t0_end);
-		t->ended = true;
+	/* 66h truncates the target; a target that is not canonical faults at the branch */
+	if (i->opsize != 8 || (direct && !is_canonical(next + i->imm))) {
+		by_interpreter(t, i);
 		return;
 	}
 	if (i->map == MAP_0F) {

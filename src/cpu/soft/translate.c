@@ -30,10 +30,12 @@ static bool ends_block(const struct trans *t, const struct insn *i)
 	return (i->attr & IA_ENDS && !is_inlined(t, i)) || i->cls == CLS_UD;
 }
 
-/* Flags that code at @p may read before it writes them; @room bytes are readable. */
-static u8 flags_needed(const u8 *p, unsigned room)
+/* Flags that code at @p may read before it writes them; @room bytes are readable. *ret_seen:
+ * bytes that led to the answer; 0 = none did. */
+static u8 flags_needed(const u8 *p, unsigned room, unsigned *ret_seen)
 {
 	u8 need = 0, open = FLB_ALL;
+	const u8 *start = p;
 	struct insn i;
 
 	for (unsigned n = 0; n < 6 && open; n++) {
@@ -46,6 +48,7 @@ static u8 flags_needed(const u8 *p, unsigned room)
 		p += i.len;
 		room -= i.len;
 	}
+	*ret_seen = (need | open) == FLB_ALL ? 0 : (unsigned)(p - start);
 	return need | open;
 }
 
@@ -53,15 +56,20 @@ static u8 flags_needed(const u8 *p, unsigned room)
 static u8 needed_at(struct trans *t, u64 rip)
 {
 	u64 page = t->rip0 & ~0xfffull;
+	unsigned seen;
 	gpa_t gpa;
 	const u8 *p;
+	u8 need;
 
-	if ((rip & ~0xfffull) == page)
-		return flags_needed(t->page + (rip & 0xfff), 4096 - (rip & 0xfff));
+	if ((rip & ~0xfffull) == page) {
+		need = flags_needed(t->page + (rip & 0xfff), 4096 - (rip & 0xfff), &seen);
+		t->seen[t->nr_seen++ % 2] = (struct seen){ .rip = rip, .len = (u8)seen };
+		return need;
+	}
 	if (!mmu_probe(t->v, rip, &gpa))
 		return FLB_ALL;
 	p = mem_ptr(t->v->mem, gpa, 1);
-	return p ? flags_needed(p, 4096 - (rip & 0xfff)) : FLB_ALL;
+	return p ? flags_needed(p, 4096 - (rip & 0xfff), &seen) : FLB_ALL;
 }
 
 static bool is_direct(const struct insn *i)
@@ -158,6 +166,12 @@ void trans_pack_flags(struct trans *t)
 	t->packed = true;
 }
 
+static void forget_branch(struct emit *e)
+{
+	e8(e, 0xc7), e8(e, 0x84), e8(e, 0x24), e32(e, (u32)VOFF(jr.last));
+	e32(e, 0); /* mov dword [rsp + last], 0 */
+}
+
 /* Jump to another block in a different page: by the jump table, checked by the target. */
 static void far_jump(struct trans *t, u64 rip)
 {
@@ -166,6 +180,8 @@ static void far_jump(struct trans *t, u64 rip)
 	if (t->exact_flags || needed_at(t, rip))
 		pack_flags(e);
 	e_imm(e, R10, rip);
+	if (!is_canonical(rip)) /* straight off the end of the lower half: faults there */
+		forget_branch(e);
 	e8(e, 0x65), e8(e, 0xff), e8(e, 0x24), e8(e, 0x25); /* jmp gs:[disp32] */
 	e32(e, (u32)((i32)JT_INDEX(rip) * 8 - (i32)JT_BYTES));
 }
@@ -458,6 +474,10 @@ static struct block *finish(struct trans *t, gpa_t gpa, u32 key, const u8 *start
 	b->cold = j->cold;
 	b->cold_end = off_of(t, t->e.p);
 	b->end = off_of(t, hot_end);
+	for (unsigned k = 0; k < t->nr_seen; k++) {
+		b->seen[k].off = (u16)(t->seen[k].rip & 0xfff);
+		b->seen[k].len = t->seen[k].len;
+	}
 	j->used = (b->end + 15) & ~15u;
 	j->cold = b->cold_end;
 	j->n_translated += t->n;
@@ -471,7 +491,7 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 	u8 *start, *body, *hot_end;
 
 	t.v = v, t.j = j, t.key = key, t.rip0 = v->s.rip, t.n = 0, t.k = 0;
-	t.nr_slow = t.nr_out = 0;
+	t.nr_slow = t.nr_out = t.nr_seen = 0;
 	t.poll = NULL;
 	t.ended = t.packed = false;
 	t.exact_flags = v->cfg.exact_flags;

@@ -49,6 +49,11 @@ struct trans {
 	struct slow slow[MAX_SLOW];
 	unsigned nr_slow;
 	struct out out[2];
+	struct seen {
+		u64 rip;
+		u8 len;
+	} seen[2]; /* of this page, behind the block's exits */
+	unsigned nr_seen;
 	unsigned nr_out;
 	unsigned poll_at; /* instruction before which exit_req is polled */
 	u8 *poll;
