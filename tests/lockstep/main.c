@@ -121,6 +121,7 @@ static enum outcome advance_block(struct lockstep *l)
 	for (u64 k = 0; k < nr && ra == X_OK; k++)
 		ra = step(l->a.v);
 	fp_park(l->a.v);
+	settle_in_use(&l->a, &l->b);
 	l->n.insns += nr;
 	l->n.blocks++;
 	l->a.virt.tsc += nr * TICKS;
