@@ -263,6 +263,23 @@ static unsigned bytes_string(u8 *b)
 	return n;
 }
 
+/* Pushes and pops, so that --class stack makes runs of them. */
+static unsigned bytes_stack(u8 *b)
+{
+	unsigned n = 0, kind = rnd_below(16);
+
+	if (rnd_pct(30))
+		b[n++] = 0x41;
+	b[n++] = (u8)(kind < 8 ? 0x50 : 0x58) | (u8)rnd_below(8);
+	if (kind == 15)
+		b[n - 1] = rnd_pct(50) ? 0x6a : 0x68;
+	else if (kind == 14)
+		b[n - 1] = rnd_pct(50) ? 0xc9 : rnd_pct(50) ? 0xc3 : 0xc2;
+	for (unsigned k = 0; k < 4; k++)
+		b[n++] = (u8)rnd();
+	return n;
+}
+
 static unsigned bytes_branch(u8 *b)
 {
 	unsigned n = put_prefixes(b, false), pick = rnd_below(10);
@@ -452,6 +469,12 @@ static bool is_string(const struct insn *i)
 	return i->cls == CLS_INT && i->attr & IA_STRING;
 }
 
+static bool is_stack(const struct insn *i)
+{
+	return i->cls == CLS_INT && i->map == MAP_1 && i->attr & IA_STACK && i->op != 0xff &&
+	       i->op != 0x8f && i->op != 0xe8 && i->op != 0xc8 && !i->lock;
+}
+
 static bool is_branch(const struct insn *i)
 {
 	return i->cls == CLS_INT && i->attr & IA_BRANCH;
@@ -514,6 +537,7 @@ static bool is_xsave(const struct insn *i)
 
 /* More specific classes first: nd_class_of() takes the first that accepts. */
 const struct nd_class nd_classes[] = {
+	{ "stack", 5, bytes_stack, is_stack },
 	{ "int", 24, bytes_int, is_int },	   { "string", 6, bytes_string, is_string },
 	{ "branch", 6, bytes_branch, is_branch },  { "bmi", 5, bytes_bmi, is_bmi },
 	{ "x87", 12, bytes_x87, is_x87 },	   { "mmx", 5, bytes_mmx, is_mmx },

@@ -696,7 +696,9 @@ static void take_fault_flags(struct vcpu *v)
 {
 	struct block *b = block_at(v->jit, v->jr.pc);
 
-	if (!b->flags_packed || v->jr.site + 1 != b->nr_insns)
+	bool cold = v->jr.pc - (u64)v->jit->code.rx > v->jit->cold_low;
+
+	if (b->packed_from == 0xff || v->jr.site < (cold ? b->nr_insns - 1u : b->packed_from))
 		return;
 	v->jr.flags = unpack_flags(v->jr.packed);
 	merge_flags(v);
@@ -797,7 +799,8 @@ bool jit_fault(struct vcpu *v, u64 pc, u64 *ret_pc)
 	       b->start + (j->insn_map[b->map + k + 1] >> 12) <= pc - (u64)j->code.rx)
 		k++;
 	v->jr.pc = pc + 1;
-	v->jr.site = k;
+	if (pc - (u64)j->code.rx < j->cold_low) /* out of line, the code has set it */
+		v->jr.site = k;
 	j->n_faults++;
 	*ret_pc = (u64)j->fault_exit;
 	return true;

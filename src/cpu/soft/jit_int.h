@@ -83,7 +83,7 @@ struct block {
 	u16 len;	    /* guest bytes */
 	u8 nr_insns;
 	bool dead;
-	bool flags_packed; /* the last instruction keeps its flags in jr.packed */
+	u8 packed_from; /* from this instruction on flags are in jr.packed; 0xff = never */
 	struct {
 		u32 pc;	  /* offset behind the exit's call; 0 = none */
 		u32 hole; /* the jump to patch */

@@ -132,14 +132,14 @@ static void decode_block(struct trans *t, const u8 *p, unsigned room)
 
 /* -- exits ------------------------------------------------------------------------------- */
 
-static void save_flags(struct emit *e)
+void trans_save_flags(struct emit *e)
 {
 	e_store(e, RAX, RSP, VOFF(jr.rax));
 	e8(e, 0x9f);				    /* lahf */
 	e8(e, 0x0f), e8(e, 0x90), e8(e, 0xc0);	    /* seto al */
 }
 
-static void restore_flags(struct emit *e)
+void trans_restore_flags(struct emit *e)
 {
 	e8(e, 0x04), e8(e, 0x7f); /* add al, 0x7f */
 	e8(e, 0x9e);		  /* sahf */
@@ -148,22 +148,24 @@ static void restore_flags(struct emit *e)
 
 static void pack_flags(struct emit *e)
 {
-	save_flags(e);
+	trans_save_flags(e);
 	e_store(e, RAX, RSP, VOFF(jr.packed));
 	e_load(e, RAX, RSP, VOFF(jr.rax));
 }
 
-static void unpack_flags(struct emit *e)
+void trans_unpack_flags(struct emit *e)
 {
 	e_store(e, RAX, RSP, VOFF(jr.rax));
 	e_load(e, RAX, RSP, VOFF(jr.packed));
-	restore_flags(e);
+	trans_restore_flags(e);
 }
 
 void trans_pack_flags(struct trans *t)
 {
 	pack_flags(&t->e);
 	t->packed = true;
+	if (!t->out_of_line && t->packed_from == 0xff)
+		t->packed_from = (u8)t->k;
 }
 
 static void forget_branch(struct emit *e)
@@ -224,7 +226,7 @@ static void direct_jump(struct trans *t, u64 rip)
 
 /* -- memory checks -------------------------------------------------------------------------- */
 
-static void put_lookup(struct emit *e)
+void trans_lookup(struct emit *e)
 {
 	e8(e, 0xc4), e8(e, 0x43), e8(e, 0xfb), e8(e, 0xf0), e8(e, 0xda), e8(e, 12); /* rorx r11,r10,12 */
 	e8(e, 0x67), e8(e, 0x65), e8(e, 0x4e), e8(e, 0x8b), e8(e, 0x1c), e8(e, 0xdd);
@@ -262,9 +264,9 @@ void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned)
 	*s = (struct slow){ .k = (u8)t->k, .acc = acc, .size = (u8)size, .aligned = aligned,
 			    .keep = t->packed ? KEEP_PACKED : keep ? KEEP_EAX : KEEP_NOT };
 	if (keep)
-		save_flags(e);
+		trans_save_flags(e);
 	s->retry = e->p;
-	put_lookup(e);
+	trans_lookup(e);
 	if (size > 1) {
 		e8(e, 0x41), e8(e, 0xf6), e8(e, 0xc2), e8(e, pow2_mask(size)); /* test r10b, mask */
 		s->unaligned = e_jcc_hole(e, CC_NE);
@@ -273,7 +275,7 @@ void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned)
 	put_valid_test(e, acc);
 	s->miss = e_jcc_hole(e, CC_E);
 	if (keep)
-		restore_flags(e);
+		trans_restore_flags(e);
 }
 
 /* r10 must be canonical: else the interpreter executes the instruction, which faults. The flags
@@ -301,7 +303,7 @@ static void put_unaligned(struct trans *t, const struct slow *s, u8 **ret_cross)
 	e_rr(e, false, 0x31, R10, R11); /* xor r11d, r10d */
 	e8(e, 0x41), e8(e, 0xf7), e8(e, 0xc3), e32(e, 0x1000); /* test r11d, 0x1000 */
 	*ret_cross = e_jcc_hole(e, CC_NE);
-	put_lookup(e);
+	trans_lookup(e);
 	e_patch(e, e_jmp_hole(e), s->valid);
 }
 
@@ -323,9 +325,9 @@ static void put_slow(struct trans *t, const struct slow *s)
 	if (s->unaligned && s->aligned)
 		e_patch(e, s->unaligned, e->p);
 	if (s->keep == KEEP_EAX)
-		restore_flags(e);
+		trans_restore_flags(e);
 	else if (s->keep == KEEP_PACKED)
-		unpack_flags(e);
+		trans_unpack_flags(e);
 	e8(e, 0x41), e8(e, 0xbb), e32(e, s->k);
 	e_store(e, R11, RSP, VOFF(jr.site));
 	e_call(e, t->j->delta, t->j->exit_interp);
@@ -343,7 +345,7 @@ static void put_verify(struct trans *t)
 	e8(e, 0x0f), e8(e, 0x85);
 	e32(e, (u32)(t->j->miss - (e->p + 4 + t->j->delta)));
 	if (t->live[0])
-		unpack_flags(e);
+		trans_unpack_flags(e);
 }
 
 /* Leave when exit_req is set. @keep: flags are live here. */
@@ -352,13 +354,13 @@ static void put_poll(struct trans *t, bool keep)
 	struct emit *e = &t->e;
 
 	if (keep)
-		save_flags(e);
+		trans_save_flags(e);
 	e8(e, 0x83), e8(e, 0xbc), e8(e, 0x24), e32(e, (u32)VOFF(exit_req)), e8(e, 0);
 	t->poll = e_jcc_hole(e, CC_NE);
 	t->poll_k = (u8)t->k;
 	t->poll_keep = keep;
 	if (keep)
-		restore_flags(e);
+		trans_restore_flags(e);
 }
 
 static void put_poll_exit(struct trans *t)
@@ -367,7 +369,7 @@ static void put_poll_exit(struct trans *t)
 
 	e_patch(e, t->poll, e->p);
 	if (t->poll_keep)
-		restore_flags(e);
+		trans_restore_flags(e);
 	e8(e, 0x41), e8(e, 0xbb), e32(e, t->poll_k);
 	e_store(e, R11, RSP, VOFF(jr.site));
 	e_call(e, t->j->delta, t->j->exit_poll);
@@ -394,14 +396,21 @@ static unsigned first_dead_point(const struct trans *t)
 
 static void emit_body(struct trans *t)
 {
-	unsigned poll_at = first_dead_point(t);
+	unsigned poll_at = first_dead_point(t), n;
 
 	t->poll_at = poll_at;
 	for (t->k = 0; t->k < t->n; t->k++) {
 		t->host[t->k] = t->e.p;
 		if (t->k == poll_at || (t->k == 0 && poll_at == t->n))
 			put_poll(t, poll_at == t->n);
-		trans_insn(t, &t->in[t->k]);
+		n = trans_run_length(t);
+		if (n) {
+			trans_run(t, n);
+			while (--n) /* the state inside is that at its start: jit_fault() goes back there */
+				t->host[++t->k] = t->e.p;
+		} else {
+			trans_insn(t, &t->in[t->k]);
+		}
 		if (t->ended || t->e.full || t->nr_slow > MAX_SLOW - 4)
 			break;
 	}
@@ -461,7 +470,7 @@ static struct block *finish(struct trans *t, gpa_t gpa, u32 key, const u8 *start
 		.rip = t->rip0, .gpa = gpa, .key = key, .start = off_of(t, start),
 		.body = off_of(t, body), .map = j->nr_map,
 		.len = (u16)(t->end_rip - t->rip0), .nr_insns = (u8)t->n,
-		.flags_packed = t->packed,
+		.packed_from = t->packed_from,
 	};
 	for (unsigned k = 0; k < t->n; k++)
 		j->insn_map[j->nr_map++] = (off_of(t, t->host[k]) - b->start) << 12 |
@@ -484,6 +493,18 @@ static struct block *finish(struct trans *t, gpa_t gpa, u32 key, const u8 *start
 	return b;
 }
 
+static void put_cold_runs(struct trans *t)
+{
+	bool ended = t->ended;
+	unsigned k = t->k;
+
+	t->out_of_line = true;
+	for (unsigned r = 0; r < t->nr_runs; r++)
+		trans_run_cold(t, &t->run[r]);
+	t->ended = ended;
+	t->k = k;
+}
+
 struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned room, u32 key)
 {
 	struct jit *j = v->jit;
@@ -491,9 +512,10 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 	u8 *start, *body, *hot_end;
 
 	t.v = v, t.j = j, t.key = key, t.rip0 = v->s.rip, t.n = 0, t.k = 0;
-	t.nr_slow = t.nr_out = t.nr_seen = 0;
+	t.nr_slow = t.nr_out = t.nr_seen = t.nr_runs = 0;
 	t.poll = NULL;
-	t.ended = t.packed = false;
+	t.ended = t.packed = t.out_of_line = false;
+	t.packed_from = 0xff;
 	t.exact_flags = v->cfg.exact_flags;
 	t.max_insns = v->cfg.max_block ? v->cfg.max_block : MAX_INSNS;
 	t.page = bytes - (v->s.rip & 0xfff);
@@ -510,6 +532,7 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 		return NULL;
 	hot_end = t.e.p;
 	t.e = (struct emit){ .p = j->code.rw + j->cold, .end = j->code.rw + j->code.size };
+	put_cold_runs(&t);
 	for (unsigned k = 0; k < t.nr_slow; k++)
 		put_slow(&t, &t.slow[k]);
 	if (t.poll)

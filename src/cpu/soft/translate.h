@@ -8,7 +8,7 @@
 #define VOFF(m)	  ((i32)offsetof(struct vcpu, m))
 #define GPROFF(n) (VOFF(s.gpr) + 8 * (i32)(n))
 
-#define MAX_SLOW (2 * MAX_INSNS + 8)
+#define MAX_SLOW (3 * MAX_INSNS + 8)
 
 /* What the slow stub passes to jit_slow(). */
 #define SITE(k, acc) ((u32)(k) | (u32)(acc) << 8)
@@ -24,6 +24,19 @@ struct slow {
 	bool aligned; /* misaligned is the interpreter's (#GP) */
 	u8 *retry, *valid, *miss, *unaligned;
 };
+
+/*
+ * Consecutive pushes, or pops with perhaps a RET behind them, under one check. Where the
+ * check fails they run one by one, out of line.
+ */
+struct run {
+	u8 k, n;	/* first instruction, how many */
+	bool write;	/* pushes */
+	u8 keep;	/* enum keep */
+	u8 *cross, *miss, *retry, *back;
+};
+
+#define MAX_RUNS (MAX_INSNS / 2)
 
 struct out {
 	u8 *hole, *pc;
@@ -41,13 +54,17 @@ struct trans {
 	unsigned max_insns;
 	bool exact_flags; /* tests: every flag is live everywhere */
 	bool ended;	  /* a jump out was emitted: nothing follows */
-	bool packed;	  /* the flags of this last instruction are in jr.packed */
+	bool packed;	  /* the flags are in jr.packed from packed_from on */
+	u8 packed_from;	  /* index; 0xff = never */
+	bool out_of_line; /* cold copies of a run: jr.site is set before each */
 	struct insn in[MAX_INSNS];
 	u64 rip[MAX_INSNS];
 	u8 live[MAX_INSNS + 1]; /* flags live before instruction k */
 	u8 *host[MAX_INSNS];
 	struct slow slow[MAX_SLOW];
 	unsigned nr_slow;
+	struct run run[MAX_RUNS];
+	unsigned nr_runs;
 	struct out out[2];
 	struct seen {
 		u64 rip;
@@ -67,6 +84,16 @@ void trans_pack_flags(struct trans *t); /* EFLAGS -> jr.packed, for an indirect 
 void trans_jump(struct trans *t, u64 rip);
 void trans_indirect(struct trans *t); /* to r10 */
 void trans_branch(struct trans *t, u8 *hole, u64 taken, u64 next);
+
+/* Length of the run that starts at t->k (2 or more), or 0; and its code. */
+unsigned trans_run_length(const struct trans *t);
+void trans_run(struct trans *t, unsigned n);
+void trans_run_cold(struct trans *t, const struct run *r);
+
+void trans_save_flags(struct emit *e);	/* EFLAGS -> eax, rax -> jr.rax */
+void trans_restore_flags(struct emit *e); /* and back */
+void trans_unpack_flags(struct emit *e);  /* jr.packed -> EFLAGS */
+void trans_lookup(struct emit *e);	/* r11 = the table entry of r10 */
 
 /* Emit instruction t->k. */
 void trans_insn(struct trans *t, const struct insn *i);
