@@ -105,7 +105,7 @@ static enum outcome compare(struct lockstep *l, u64 nr)
 		return differ(l, "states differ", nr);
 	if (l->n.blocks % l->o.fp_every == 0 && ++l->n.fp && !same_fp(&l->a, &l->b))
 		return differ(l, "vector registers differ", nr);
-	if (ram_is_due(l) && ++l->n.ram && !same_ram(&l->a, &l->b))
+	if (ram_is_due(l) && ++l->n.ram && !same_ram(&l->a, &l->b, l->o.lazy_flags))
 		return differ(l, "RAM differs", nr);
 	return GO_ON;
 }
@@ -205,7 +205,7 @@ static bool finish(struct lockstep *l)
 	char stats[1024] = "";
 
 	park(l);
-	if (!same_ram(&l->a, &l->b) || !same_fp(&l->a, &l->b)) {
+	if (!same_ram(&l->a, &l->b, l->o.lazy_flags) || !same_fp(&l->a, &l->b)) {
 		differ(l, "RAM or vector registers differ at the end", 0);
 		return false;
 	}
