@@ -6,7 +6,8 @@
  * RAM is GV_RAM bytes. The first 2 MiB are identity-mapped by 4 KiB supervisor
  * pages; tests add mappings with gv_map(). The guest runs in 64-bit mode at
  * privilege 0 from GV_CODE until it writes to port GV_END or raises an exception:
- * the handler of vector n writes to port n, with the exception's frame at rsp.
+ * the handler of vector n writes to port n, with the exception's frame at rsp,
+ * on a stack of its own.
  */
 #ifndef CPU_SOFT_GUESTVM_H
 #define CPU_SOFT_GUESTVM_H
@@ -26,6 +27,7 @@ enum { /* guest-physical = linear */
 	GV_DATA = 0x20000,
 	GV_STACK = 0x40000, /* top */
 	GV_RSP0 = 0x48000,
+	GV_IST1 = 0x4c000, /* exceptions */
 	GV_USER_STACK = 0x50000,
 	GV_FREE = 0x200000, /* RAM nobody uses, not mapped */
 };

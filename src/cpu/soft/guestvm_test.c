@@ -139,7 +139,7 @@ void gv_code(struct gv *g, gpa_t gpa, const u8 *code, const u8 *end)
 void gv_gate(struct gv *g, u8 vector, u64 handler)
 {
 	gv_put(g, GV_IDT + 16u * vector, 8,
-	       (handler & 0xffff) | (u64)GV_CS << 16 | 0xeeull << 40 | (handler >> 16 & 0xffff) << 48);
+	       (handler & 0xffff) | (u64)GV_CS << 16 | (u64)(vector < 32) << 32 | 0xeeull << 40 | (handler >> 16 & 0xffff) << 48);
 	gv_put(g, GV_IDT + 16u * vector + 8, 8, handler >> 32);
 }
 
@@ -157,6 +157,7 @@ static void build_tables(struct gv *g)
 		gv_gate(g, (u8)n, GV_HANDLERS + 16 * n);
 	}
 	gv_put(g, GV_TSS + 4, 8, GV_RSP0);
+	gv_put(g, GV_TSS + 36, 8, GV_IST1);
 	for (u64 la = 0; la < 512 * 4096; la += 4096)
 		gv_map(g, la, la, PTE_P | PTE_W);
 }

@@ -704,13 +704,38 @@ static void take_fault_flags(struct vcpu *v)
 	merge_flags(v);
 }
 
+/* A host fault at the instruction at s.rip: perhaps one of its addresses met another's entry. */
+static void note_aliases(struct vcpu *v)
+{
+	struct insn i;
+	unsigned n;
+	u8 buf[15];
+	u64 la;
+
+	if (fetch_bytes(v, v->s.rip, buf, sizeof buf, &n) != X_OK || !insn_decode(&i, buf, n, 8))
+		return;
+	if (i.is_mem) {
+		la = insn_ea(v, &i, v->s.rip + i.len);
+		if (i.mem_seg == SEG_FS || i.mem_seg == SEG_GS)
+			la += v->s.seg[i.mem_seg].base;
+		tlb_note_alias(v, la);
+	}
+	if (i.attr & IA_STACK) {
+		tlb_note_alias(v, v->s.gpr[RSP]);
+		tlb_note_alias(v, v->s.gpr[RSP] - 8);
+		tlb_note_alias(v, v->s.gpr[RBP]); /* LEAVE */
+	}
+}
+
 static int handle_exit(struct vcpu *v, enum jit_exit why)
 {
 	switch (why) {
 	case JX_MISS: return on_miss(v);
 	case JX_FAULT:
 		take_fault_flags(v);
-		FALLTHROUGH;
+		set_rip_at(v);
+		note_aliases(v);
+		return interpret_here(v);
 	case JX_INTERP:
 		set_rip_at(v);
 		return interpret_here(v);

@@ -130,6 +130,7 @@ struct jit {
 	u32 hash[NR_HASH];  /* block index + 1 */
 	u32 *frame;	    /* per guest frame: first block + 1 */
 	struct writers *writers; /* per guest frame */
+	u32 alias[64]; /* table indexes that two pages in use share, + 1: the interpreter's */
 	u8 missed[4096]; /* per frame modulo: writes to a frame with code that met none */
 	u64 *granules;	/* per guest frame: 64-byte pieces with code; 0 = none, not counted */
 	u64 nr_frames;
@@ -176,6 +177,8 @@ void tables_select(struct vcpu *v);   /* gs base from CPL, AC and PCID */
 /* Fill the entry for @va; false: not a RAM page that allows @acc, the interpreter decides. */
 bool tlb_fill(struct vcpu *v, u64 va, enum access acc);
 void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx, bool global);
+/* A host fault at guest address @la: if another page has its table entry, use it for neither. */
+void tlb_note_alias(struct vcpu *v, u64 la);
 void tlb_jump_clear_all(struct jit *j); /* every table's jump entries */
 void tlb_protect_frame(struct vcpu *v, u64 frame); /* drop write permission to it everywhere */
 bool tlb_may_write(const struct jit *j, u64 frame); /* any thread */

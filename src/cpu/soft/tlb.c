@@ -150,13 +150,43 @@ static bool admit_writer(struct vcpu *v, struct table *t, u64 idx, u64 frame)
 }
 
 
+/*
+ * Two pages whose addresses differ by a multiple of 2 TiB, used in turn, would each find the
+ * other's entry and cost a host fault every time.
+ */
+void tlb_note_alias(struct vcpu *v, u64 la)
+{
+	struct jit *j = v->jit;
+	u64 idx = INDEX(la), e = j->active->e[idx];
+	gpa_t gpa;
+
+	if (!e || !is_canonical(la) || !mmu_probe(v, la, &gpa))
+		return;
+	if (!((la + (e & ~1ull)) - ((u64)mem_base(v->mem) + gpa)))
+		return;
+	j->alias[idx % array_len(j->alias)] = (u32)idx + 1;
+	j->active->e[idx] = 0;
+}
+
+static void forget_aliases(struct jit *j)
+{
+	for (unsigned k = 0; k < array_len(j->alias); k++)
+		j->alias[k] = 0;
+}
+
+static bool is_alias(const struct jit *j, u64 idx)
+{
+	return unlikely(j->alias[idx % array_len(j->alias)] == idx + 1);
+}
+
 bool tlb_fill(struct vcpu *v, u64 va, enum access acc)
 {
 	struct table *t = v->jit->active;
 	struct xlate x;
 	u64 entry;
 
-	if (!is_canonical(va) || mmu_translate(v, va, acc, mmu_data_mode(v), &x) != X_OK || !x.host)
+	if (!is_canonical(va) || is_alias(v->jit, INDEX(va)) ||
+	    mmu_translate(v, va, acc, mmu_data_mode(v), &x) != X_OK || !x.host)
 		return false;
 	entry = ((u64)x.host - va) & ~0xfffull;
 	if (x.writable && admit_writer(v, t, INDEX(va), x.gpa / MEM_PAGE))
@@ -222,12 +252,14 @@ void tlb_flush_all(struct vcpu *v)
 		return;
 	for (unsigned k = 0; k < NR_TABLES; k++)
 		drop_all(v->jit, v->jit->table[k]);
+	forget_aliases(v->jit);
 }
 
 void tlb_flush_nonglobal(struct vcpu *v)
 {
 	if (!v->jit)
 		return;
+	forget_aliases(v->jit);
 	for (unsigned k = T_USER; k < NR_TABLES; k++)
 		if (v->jit->table[k]->pcid == v->jit->table[v->jit->user]->pcid)
 			drop_nonglobal(v->jit, v->jit->table[k]);
@@ -264,6 +296,7 @@ void tlb_switch_pcid(struct vcpu *v)
 	if (!j)
 		return;
 	drop_kernel_nonglobal(v);
+	forget_aliases(j);
 	for (unsigned k = T_USER; k < NR_TABLES; k++) {
 		if (j->table[k]->used && j->table[k]->pcid == pcid) {
 			best = k;
