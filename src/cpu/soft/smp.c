@@ -22,6 +22,9 @@ static void barrier_everywhere(void)
 
 int smp_init(struct cpu_vm *vm, struct err *e)
 {
+	cpu_set_t set;
+
+	vm->host_cpus = sched_getaffinity(0, sizeof set, &set) < 0 ? 1 : (unsigned)CPU_COUNT(&set);
 	if (vm->cfg.nr_vcpus <= 1)
 		return 0;
 	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) < 0)

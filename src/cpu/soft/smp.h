@@ -26,7 +26,7 @@ struct cpu_vm {
 	struct cpu_config cfg;
 	u64 tsc_base; /* host TSC when the VM was made: time 0 of every vCPU's KVM clock */
 	_Atomic u32 holder; /* index + 1, 0 = nobody */
-	unsigned host_cpus;
+	unsigned host_cpus; /* this process may use */
 	struct vcpu *vcpu[SMP_MAX];
 };
 

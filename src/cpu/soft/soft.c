@@ -35,6 +35,7 @@ static void on_code_write(void *ctx, gpa_t gpa, u64 len)
 {
 	struct cpu_vm *vm = ctx;
 
+	atomic_thread_fence(memory_order_seq_cst); /* pairs with claim() in jit.c */
 	for (unsigned k = 0; k < vm->cfg.nr_vcpus && k < array_len(vm->vcpu); k++)
 		if (vm->vcpu[k])
 			jit_post_code_write(vm->vcpu[k], gpa, len);
@@ -235,15 +236,51 @@ static bool latch_requests(struct vcpu *v)
 	return req & REQ_KICK;
 }
 
+/*
+ * CPUs that wait for each other sleep for microseconds, and waking a thread takes longer. So a
+ * wait that ended soon makes the next one poll first; a long one stops that. Only where the host
+ * has a CPU for each of ours.
+ */
+#define POLL_MAX_US 100
+#define POLL_MIN_US 10
+
+static bool poll_requests(struct vcpu *v, u64 start)
+{
+	while (__builtin_ia32_rdtsc() - start < v->halt_poll) {
+		if (atomic_load_explicit(&v->exit_req, memory_order_acquire))
+			return true;
+		__builtin_ia32_pause();
+	}
+	return false;
+}
+
+static void adapt_poll(struct vcpu *v, u64 waited)
+{
+	u64 us = cpu_tsc_khz() / 1000, max = POLL_MAX_US * us;
+
+	if (v->cfg.nr_vcpus == 1 || v->cfg.nr_vcpus > v->vm->host_cpus || waited > max)
+		v->halt_poll = 0;
+	else if (waited > v->halt_poll)
+		v->halt_poll = v->halt_poll ? v->halt_poll * 2 : POLL_MIN_US * us;
+	if (v->halt_poll > max)
+		v->halt_poll = max;
+}
+
 /* HLT or waiting for SIPI: sleep until some request arrives. */
 static void wait_for_event(struct vcpu *v)
 {
+	u64 start;
+
 	fp_park(v);
 	smp_run_end(v);
-	atomic_store_explicit(&v->asleep, true, memory_order_seq_cst);
-	while (!atomic_load_explicit(&v->exit_req, memory_order_seq_cst))
-		futex_wait(&v->exit_req, 0);
-	atomic_store_explicit(&v->asleep, false, memory_order_seq_cst);
+	start = __builtin_ia32_rdtsc();
+	if (!poll_requests(v, start)) {
+		atomic_store_explicit(&v->asleep, true, memory_order_seq_cst);
+		while (!atomic_load_explicit(&v->exit_req, memory_order_seq_cst))
+			futex_wait(&v->exit_req, 0);
+		atomic_store_explicit(&v->asleep, false, memory_order_seq_cst);
+	}
+	adapt_poll(v, __builtin_ia32_rdtsc() - start);
 	smp_run_begin(v);
 }
 

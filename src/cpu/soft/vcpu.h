@@ -73,6 +73,7 @@ struct vcpu {
 	u8 cpl;
 	u8 sipi_vector;
 	u32 pauses; /* PAUSE instructions executed */
+	u64 halt_poll; /* TSC cycles to poll before HLT sleeps */
 
 	struct x86_exc exc; /* valid after X_FAULT */
 	u64 next_rip;	    /* during one interpreted instruction; branches change it */
