@@ -330,10 +330,10 @@ static const struct {
 	const char *name;
 	const struct fmt_ops *ops;
 } formats[IMAGE_NR] = {
-	[IMAGE_RAW] = { "raw", NULL },	       [IMAGE_QCOW2] = { "qcow2", &qcow2_fmt },
-	[IMAGE_VPC] = { "vpc", NULL },   [IMAGE_VHDX] = { "vhdx", NULL },
-	[IMAGE_VDI] = { "vdi", NULL },   [IMAGE_VMDK] = { "vmdk", NULL },
-	[IMAGE_LUKS] = { "luks", NULL },
+	[IMAGE_RAW] = { "raw", NULL },	   [IMAGE_QCOW2] = { "qcow2", &qcow2_fmt },
+	[IMAGE_VPC] = { "vpc", &vpc_fmt }, [IMAGE_VHDX] = { "vhdx", &vhdx_fmt },
+	[IMAGE_VDI] = { "vdi", &vdi_fmt }, [IMAGE_VMDK] = { "vmdk", &vmdk_fmt },
+	[IMAGE_LUKS] = { "luks", &luks_fmt },
 };
 
 const char *image_format_name(enum image_format f)
@@ -541,6 +541,13 @@ static int cannot(struct fmt *f, const char *what, struct err *e)
 {
 	return err_set(e, ENOTSUP, "image: a %s image %s",
 		       image_format_name(f ? f->ops->format : IMAGE_RAW), what);
+}
+
+bool image_new_is_zero(struct blk *b)
+{
+	struct fmt *f = as_fmt(b);
+
+	return !f || f->ops->format != IMAGE_LUKS;
 }
 
 struct blk *image_backing(struct blk *b)

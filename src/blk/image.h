@@ -76,6 +76,7 @@ struct image_info {
 	unsigned nr_snapshot, nr_bitmap;
 };
 
+bool image_new_is_zero(struct blk *b); /* a new image of this format reads as zeroes */
 struct blk *image_backing(struct blk *b); /* of an open node; NULL if there is none */
 
 #define IMAGE_LAYERS  32

@@ -167,9 +167,14 @@ static struct blk *open_target(struct loop *l, struct disk_args *a, struct new_f
 	struct blk *file;
 
 	if (is_flat(a, f)) {
-		struct disk_args t = { .policy = { .allow = { "any" }, .nr_allow = 1 } };
+		struct image_layer y = { .fd = dup(nf->fd), .format = f, .nr_extent = 1 };
+		const char *slash = strrchr(nf->path, '/');
+		char full[2 * DISK_PATH];
 
-		return disk_open(l, &t, nf->temp, "vmdk", true, false, e);
+		snprintf(full, sizeof full, "%.*s%s", slash ? (int)(slash - nf->path + 1) : 0,
+			 nf->path, a->create.extent_name);
+		y.extent[0] = open(full, O_RDWR | O_CLOEXEC);
+		return image_open_layers(l, &y, 1, &o, e);
 	}
 	file = image_open_file(l, dup(nf->fd), false, e);
 	if (!file)

@@ -41,6 +41,7 @@ struct copy {
 	unsigned busy;
 	int error; /* the first one; negative */
 	bool write_failed;
+	bool all; /* zeroes must be written */
 	struct piece piece[DEPTH];
 };
 
@@ -77,6 +78,10 @@ static bool find_data(struct piece *p, u64 *ret_len)
 {
 	u64 end, zeroes = 0;
 
+	if (p->c->all) {
+		*ret_len = p->len - p->at;
+		return *ret_len;
+	}
 	while (p->at < p->len) {
 		u64 n = p->len - p->at < ZERO_UNIT ? p->len - p->at : ZERO_UNIT;
 
@@ -166,7 +171,7 @@ static i64 plan(struct copy *c, u64 off, u64 size)
 		struct extent *last = c->nr_extent ? &c->extent[c->nr_extent - 1] : NULL;
 
 		TRY(copy_status(c->src, off, end - off, &x));
-		if (x.state == BLK_ZERO)
+		if (x.state == BLK_ZERO && !c->all)
 			progress_add(c->p, x.len);
 		else if (last && last->off + last->len == off)
 			last->len += x.len;
@@ -207,6 +212,7 @@ int copy_image(struct loop *l, struct blk *src, struct blk *dst, struct progress
 	blk_get_info(src, &info);
 	c->src = src;
 	c->dst = dst;
+	c->all = !image_new_is_zero(dst);
 	c->p = p;
 	for (unsigned i = 0; i < DEPTH; i++) {
 		c->piece[i].c = c;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* qcow2_test.c - qcow2 against a model in memory: operations, snapshots, sizes, checks */
+/* format_test.c - formats against a model in memory: operations, snapshots, sizes, checks */
 #include "base/test.h"
 #include "blk/fmt.h"
 
@@ -100,12 +100,14 @@ static void random_ops(struct blk *b, u64 size, int rounds)
 	CHECK(!memcmp(back, model, size));
 }
 
+static enum image_format format = IMAGE_QCOW2;
+
 static struct blk *reopen(struct loop *l, int fd, struct blk *backing)
 {
 	struct image_opts o = { .backing = backing, .secret = "sesame" };
 	struct blk *f = image_open_file(l, dup(fd), false, &err);
 
-	return f ? image_open(f, IMAGE_QCOW2, &o, &err) : NULL;
+	return f ? image_open(f, format, &o, &err) : NULL;
 }
 
 static void print(void *ctx UNUSED, const char *text)
@@ -129,7 +131,7 @@ static void against_model(const struct image_create *c, bool with_backing)
 	struct blk *f = image_open_file(l, dup(fd), false, &err), *b = NULL, *base = NULL;
 
 	CHECK(f);
-	CHECK_EQ(image_create(f, IMAGE_QCOW2, c, &err), 0);
+	CHECK_EQ(image_create(f, format, c, &err), 0);
 	blk_close(f);
 	memset(model, 0, sizeof model);
 	if (with_backing) {
@@ -143,8 +145,11 @@ static void against_model(const struct image_create *c, bool with_backing)
 		if (!b)
 			printf("  %s\n", err.msg);
 		CHECK(b);
+		if (format == IMAGE_LUKS && !i)
+			CHECK(!blk_write_now(b, 0, model, SIZE));
 		random_ops(b, SIZE, 30);
-		check_clean(b);
+		if (format == IMAGE_QCOW2)
+			check_clean(b);
 		blk_close(b);
 	}
 	close(fd);
@@ -240,4 +245,48 @@ TEST(qcow2_snapshots_and_sizes_agree_with_the_model)
 	blk_close(b);
 	close(fd);
 	loop_free(l);
+}
+
+static void other_format(enum image_format f, const char *subformat)
+{
+	struct image_create c = { .size = SIZE, .subformat = subformat };
+
+	srandom(7);
+	format = f;
+	if (f == IMAGE_VHDX)
+		c.cluster_size = 1 << 20;
+	if (f == IMAGE_LUKS) {
+		c.secret = "sesame";
+		c.luks_iter_ms = 1;
+	}
+	against_model(&c, false);
+	format = IMAGE_QCOW2;
+}
+
+TEST(vhd_agrees_with_the_model)
+{
+	other_format(IMAGE_VPC, NULL);
+	other_format(IMAGE_VPC, "fixed");
+}
+
+TEST(vhdx_agrees_with_the_model)
+{
+	other_format(IMAGE_VHDX, NULL);
+	other_format(IMAGE_VHDX, "fixed");
+}
+
+TEST(vdi_agrees_with_the_model)
+{
+	other_format(IMAGE_VDI, NULL);
+	other_format(IMAGE_VDI, "fixed");
+}
+
+TEST(vmdk_agrees_with_the_model)
+{
+	other_format(IMAGE_VMDK, NULL);
+}
+
+TEST(luks_agrees_with_the_model)
+{
+	other_format(IMAGE_LUKS, NULL);
 }
