@@ -117,6 +117,11 @@ check: deps
 	$(Q)$(MAKE) --no-print-directory progs $B/unit $B/decode-zydis $B/nd $B/dev-fuzz $B/lockstep
 	$(Q)tests/run
 
+# The differential tester over every class and tier, ten million instructions and more.
+nd-long: $B/nd
+	$(Q)ND_COUNT=$(or $(COUNT),2500000) ND_SEED=$(or $(SEED),7000000000) ND_KEEP=1 ND_CLASSES=1 \
+		tests/suites/nd
+
 # Under a minute: what every commit must pass.
 check-quick: progs $B/unit check-layers check-headers
 	$(Q)$B/unit
@@ -156,7 +161,7 @@ asan tsan:
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
-	@echo "targets: all run check check-quick bench asan tsan lint fuzz clean"
+	@echo "targets: all run check check-quick nd-long bench asan tsan lint fuzz clean"
 
 clean:
 	rm -rf build

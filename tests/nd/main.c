@@ -36,6 +36,27 @@ struct options {
 	bool keep_going, single;
 };
 
+/*
+ * Differences that say nothing about the engine. A stray address met something mapped in this
+ * process; or XSAVE called a component in use that has its initial value, which a CPU may do as
+ * it likes [SDM 1 13.6].
+ */
+static bool is_the_hosts(const struct nd_case *c, const struct nd_result *nat,
+			 const struct nd_result *got)
+{
+	u8 theirs = 0, ours = 0;
+	u64 la;
+
+	if (got->vector == EX_PF && got->addr - ND_ARENA >= NR_PAGES * (u64)ND_PAGE &&
+	    got->addr >= 1ull << 32 && !(got->addr >> 47) && nat->vector != EX_PF)
+		return true;
+	la = nd_memory_diff(&theirs, &ours);
+	for (unsigned k = 0; la && !(la & 63) && (theirs & ours) == ours && k < c->nr; k++)
+		if (c->insn[k].cls == CLS_XSAVE)
+			return true;
+	return false;
+}
+
 static void run_case(const struct options *o, struct progress *p, struct nd_case *c)
 {
 	static struct nd_result nat, got;
@@ -58,6 +79,10 @@ static void run_case(const struct options *o, struct progress *p, struct nd_case
 		p->passed += c->nr;
 		for (unsigned k = 0; k < c->nr; k++)
 			p->by_class[nd_class_of(&c->insn[k])]++;
+		return;
+	}
+	if (is_the_hosts(c, &nat, &got)) {
+		p->skipped += c->nr;
 		return;
 	}
 	p->failed += c->nr;
