@@ -121,7 +121,7 @@ void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx, bool global)
 
 void tlb_jump_clear_all(struct jit *j)
 {
-	for (unsigned k = 0; k < NR_TABLES; k++)
+	for (unsigned k = 0; k < NR_TABLES && j->table[k]; k++) /* not all: creation failed */
 		jumps_clear(j, j->table[k]);
 }
 
