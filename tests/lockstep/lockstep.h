@@ -25,7 +25,8 @@ struct options {
 	u64 fp_every;	 /* blocks between comparisons of the vector registers */
 	u64 flush_every; /* blocks between flushes of code and tables */
 	u64 memory;	 /* bytes */
-	unsigned max_block;
+	unsigned max_block, run;
+	unsigned ticks; /* of the time-stamp counter per instruction */
 	bool small_cache, lazy_flags, verbose;
 	const char *kernel, *initrd, *cmdline;
 };

@@ -14,9 +14,9 @@
 #include "cpu/soft/jit.h"
 #include "lockstep.h"
 
-#define TICKS	   8	/* of the time-stamp counter per instruction: more timer interrupts */
 #define CLOCK_STEP 256	/* instructions between looks at the timers */
 #define PROMPT	   "# "
+#define TRAIL	   32
 #define MAX_HALTS  20000 /* minutes of the guest's time */
 #define CMDLINE                                                                                    \
 	"console=ttyS0 quiet mitigations=off cryptomgr.notests tsc=reliable no_timer_check "       \
@@ -39,6 +39,8 @@ struct lockstep {
 	u64 next_clock, next_ram;
 	size_t shown;
 	bool typed;
+	u64 trail[TRAIL]; /* where the interpreter was, a ring */
+	u64 nr_trail;
 };
 
 enum outcome { GO_ON, ENDED, DIFFER };
@@ -48,8 +50,8 @@ static enum outcome differ(struct lockstep *l, const char *what, u64 nr)
 	printf("\n%s after instruction %llu, block %llu (%llu instructions):\n", what,
 	       (unsigned long long)l->n.insns, (unsigned long long)l->n.blocks,
 	       (unsigned long long)nr);
-	l->b.v->s.cr3 = l->before.cr3;
-	print_code(&l->a, l->before.rip, nr);
+	for (u64 k = l->nr_trail < TRAIL ? 0 : l->nr_trail - TRAIL; k < l->nr_trail; k++)
+		print_code(&l->a, l->trail[k % TRAIL], 1);
 	print_state_difference(&l->a, &l->b, &l->before);
 	print_fp_difference(&l->a, &l->b);
 	print_ram_difference(&l->a, &l->b);
@@ -118,14 +120,16 @@ static enum outcome advance_block(struct lockstep *l)
 	memcpy(&l->before, &l->b.v->s, offsetof(struct x86_state, xsave));
 	rb = run_translated(l->b.v, &nr);
 	fp_park(l->b.v);
-	for (u64 k = 0; k < nr && ra == X_OK; k++)
+	for (u64 k = 0; k < nr && ra == X_OK; k++) {
+		l->trail[l->nr_trail++ % TRAIL] = l->a.v->s.rip;
 		ra = step(l->a.v);
+	}
 	fp_park(l->a.v);
 	settle_in_use(&l->a, &l->b);
 	l->n.insns += nr;
 	l->n.blocks++;
-	l->a.virt.tsc += nr * TICKS;
-	l->b.virt.tsc += nr * TICKS;
+	l->a.virt.tsc += nr * l->o.ticks;
+	l->b.virt.tsc += nr * l->o.ticks;
 	if (ra != rb || l->a.v->error[0] || l->b.v->error[0])
 		return differ(l, "only one of them stopped", nr);
 	if (ra != X_OK)
@@ -245,7 +249,7 @@ static bool run(struct lockstep *l)
 
 /* -- command line ---------------------------------------------------------------------- */
 
-enum { O_INSNS = 1, O_FULL, O_SEED, O_FLUSH, O_SMALL, O_MAX, O_LAZY, O_RAM, O_FROM, O_FP, O_MEM,
+enum { O_INSNS = 1, O_FULL, O_SEED, O_FLUSH, O_SMALL, O_MAX, O_LAZY, O_RUN, O_TICKS, O_RAM, O_FROM, O_FP, O_MEM,
        O_KERNEL, O_INITRD, O_CMDLINE, O_VERBOSE, O_HELP };
 
 static const struct option longs[] = {
@@ -256,6 +260,7 @@ static const struct option longs[] = {
 	{ "ram-from", 1, NULL, O_FROM },     { "fp-every", 1, NULL, O_FP },
 	{ "memory", 1, NULL, O_MEM },	     { "kernel", 1, NULL, O_KERNEL },
 	{ "initrd", 1, NULL, O_INITRD },     { "cmdline", 1, NULL, O_CMDLINE },
+	{ "run", 1, NULL, O_RUN },	     { "ticks", 1, NULL, O_TICKS },
 	{ "verbose", 0, NULL, O_VERBOSE },   { "help", 0, NULL, O_HELP },
 	{ 0 },
 };
@@ -268,6 +273,8 @@ static const char help[] =
 	"  --flush-every N  drop translations every N blocks\n"
 	"  --small-cache    256 KiB of translated code\n"
 	"  --max-block N    instructions per block (1..32)\n"
+	"  --run N          compare after about N instructions instead: links, jump table in use\n"
+	"  --ticks N        of the time-stamp counter per instruction (default 8): interrupt rate\n"
 	"  --lazy-flags     as in real use: dead flags are not kept (nor compared)\n"
 	"  --ram-every N    compare RAM every N instructions, --ram-from N: from there on\n"
 	"  --fp-every N     compare vector registers every N blocks\n"
@@ -282,6 +289,8 @@ static bool take_number(struct options *o, int opt, u64 n)
 	case O_SEED: o->seed = n; return true;
 	case O_FLUSH: o->flush_every = n; return true;
 	case O_MAX: o->max_block = (unsigned)n; return n >= 1 && n <= 32;
+	case O_RUN: o->run = (unsigned)n; return n >= 1 && n <= 1000000;
+	case O_TICKS: o->ticks = (unsigned)n; return n >= 1 && n <= 100000;
 	case O_RAM: o->ram_every = n; return n > 0;
 	case O_FROM: o->ram_from = n; return true;
 	case O_FP: o->fp_every = n; return n > 0;
@@ -313,7 +322,7 @@ int main(int argc, char **argv)
 
 	l.o = (struct options){
 		.insns = 100000000, .seed = 1, .ram_every = 8 << 20, .fp_every = 16,
-		.memory = 160 << 20, .cmdline = CMDLINE,
+		.memory = 160 << 20, .ticks = 8, .cmdline = CMDLINE,
 	};
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while (ok && (opt = getopt_long(argc, argv, "", longs, NULL)) != -1)

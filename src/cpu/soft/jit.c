@@ -574,7 +574,7 @@ u32 jit_t0(struct vcpu *v, u64 rip, u64 len)
 /* Is there anything that only the loops of jit_run() and run_loop() handle? */
 static bool must_leave(struct vcpu *v)
 {
-	return v->jit->result != X_OK || v->cfg.single_block ||
+	return v->jit->result != X_OK || v->cfg.single_block || (v->cfg.run_insns && v->in_rep) ||
 	       atomic_load_explicit(&v->exit_req, memory_order_acquire) || v->irq_waiting ||
 	       v->s.activity != ACT_RUNNING || !jit_usable(v) || v->error[0];
 }
@@ -670,6 +670,13 @@ static void undo_indirect(struct vcpu *v)
 	v->s.gpr[RSP] -= 8 + (i.op == 0xc2 ? i.imm & 0xffff : 0);
 }
 
+/* Outside of any block. */
+static int interpret_counted(struct vcpu *v)
+{
+	v->jr.left--;
+	return interpret_here(v);
+}
+
 /* r10's target had no valid jump entry: make one. */
 static int on_miss(struct vcpu *v)
 {
@@ -678,15 +685,16 @@ static int on_miss(struct vcpu *v)
 
 	v->jit->n_misses++;
 	if (!is_canonical(v->s.rip)) {
-		if (v->jr.last)
-			undo_indirect(v);
+		if (!v->jr.last)
+			return interpret_counted(v);
+		undo_indirect(v);
 		return interpret_here(v);
 	}
 	if (v->cfg.single_block)
 		return X_OK;
 	b = get_block(v, &global);
 	if (!b)
-		return interpret_here(v);
+		return interpret_counted(v);
 	tlb_jump_set(v, v->s.rip, v->jit->code.rx + b->start, global);
 	return X_OK;
 }
@@ -751,11 +759,10 @@ static int handle_exit(struct vcpu *v, enum jit_exit why)
 
 /* -- hooks of tests ------------------------------------------------------------------------------------- */
 
-/* Instructions of j->entered executed when it left with @why, that exit's handling included. */
-static u64 count_exit(struct vcpu *v, enum jit_exit why)
+/* Instructions of @b executed when it left with @why, that exit's handling included. */
+static u64 done_of(struct vcpu *v, const struct block *b, enum jit_exit why)
 {
 	struct jit *j = v->jit;
-	struct block *b = j->entered;
 	u64 k = 0;
 
 	switch (why) {
@@ -767,6 +774,26 @@ static u64 count_exit(struct vcpu *v, enum jit_exit why)
 	while (k + 1 < b->nr_insns && (j->insn_map[b->map + k] & 0xfff) != (j->t0_rip & 0xfff))
 		k++;
 	return k + 1;
+}
+
+/* Translated code left with @why: set j->retired, or take back what jr.left counted too much. */
+static void count_exit(struct vcpu *v, enum jit_exit why)
+{
+	struct block *b;
+
+	if (v->cfg.single_block)
+		v->jit->retired = done_of(v, v->jit->entered, why);
+	if (!v->cfg.run_insns || why == JX_MISS || why == JX_CHAIN)
+		return;
+	b = block_at(v->jit, why == JX_DONE ? v->jr.ret : v->jr.pc);
+	v->jr.left += b->nr_insns - (i64)done_of(v, b, why);
+}
+
+/* End of a run, with cfg.run_insns? A REP between two chunks ends it as well. */
+static bool run_ends(struct vcpu *v)
+{
+	v->jit->retired = (u64)(v->cfg.run_insns - v->jr.left);
+	return v->jr.left <= 0 || v->in_rep;
 }
 
 u64 jit_retired(const struct vcpu *v)
@@ -786,6 +813,7 @@ static void flush_now_and_then(struct vcpu *v)
 
 int jit_run(struct vcpu *v)
 {
+	v->jr.left = v->cfg.run_insns;
 	for (;;) {
 		enum jit_exit why;
 		int r;
@@ -795,12 +823,13 @@ int jit_run(struct vcpu *v)
 		refresh_mode(v);
 		v->jit->retired = 1;
 		if (enter(v, &why)) {
-			if (v->cfg.single_block)
-				v->jit->retired = count_exit(v, why);
+			count_exit(v, why);
 			r = handle_exit(v, why);
 		} else {
-			r = interpret_here(v);
+			r = interpret_counted(v);
 		}
+		if (v->cfg.run_insns && run_ends(v))
+			return r;
 		if (r != X_OK || v->cfg.single_block || v->s.nmi_pending || v->irq_waiting ||
 		    atomic_load_explicit(&v->exit_req, memory_order_acquire) ||
 		    v->s.activity != ACT_RUNNING || !jit_usable(v) || v->error[0])

@@ -29,7 +29,10 @@ int jit_run(struct vcpu *v);
 void jit_post_code_write(struct vcpu *v, gpa_t gpa, u64 len);
 void jit_take_code_writes(struct vcpu *v);
 
-/* With cfg.single_block: instructions (and bounded chunks of REP) the last jit_run() executed. */
+/*
+ * With cfg.single_block or cfg.run_insns: instructions (and bounded chunks of REP) the last
+ * jit_run() executed.
+ */
 u64 jit_retired(const struct vcpu *v);
 
 /* Counters as "name value" lines; returns the length needed. */

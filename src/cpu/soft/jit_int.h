@@ -155,9 +155,9 @@ struct jit {
 		} range[NR_CODE_WRITES];
 	} writes;
 
-	/* cfg.single_block and cfg.tlb_flush_every */
-	u64 retired;	       /* instructions, or chunks of REP, that the last entry executed */
-	struct block *entered; /* NULL: the interpreter did it */
+	/* cfg.single_block, cfg.run_insns and cfg.tlb_flush_every */
+	u64 retired;	       /* instructions, or chunks of REP, that the last jit_run() executed */
+	struct block *entered; /* last; single_block only */
 	u64 t0_rip;	       /* of the last instruction interpreted inside a block */
 	u64 nr_entries;
 

@@ -348,14 +348,32 @@ static void put_verify(struct trans *t)
 		trans_unpack_flags(e);
 }
 
-/* Leave when exit_req is set. @keep: flags are live here. */
+/* cfg.run_insns: count this block's instructions; finish_count() puts in how many. */
+static void put_count(struct trans *t)
+{
+	struct emit *e = &t->e;
+
+	e_load(e, R11, RSP, VOFF(jr.left));
+	e8(e, 0x4d), e8(e, 0x8d), e8(e, 0x5b), e8(e, 0); /* lea r11, [r11 - n] */
+	t->count = e->p - 1;
+	e_store(e, R11, RSP, VOFF(jr.left));
+}
+
+static void finish_count(struct trans *t)
+{
+	if (t->count && !t->e.full)
+		*t->count = (u8)-t->n;
+}
+
+/* Leave when exit_req is set, or with cfg.run_insns when jr.left is negative. @keep: flags are live here. */
 static void put_poll(struct trans *t, bool keep)
 {
 	struct emit *e = &t->e;
 
 	if (keep)
 		trans_save_flags(e);
-	e8(e, 0x83), e8(e, 0xbc), e8(e, 0x24), e32(e, (u32)VOFF(exit_req)), e8(e, 0);
+	e8(e, 0x83), e8(e, 0xbc), e8(e, 0x24);
+	e32(e, (u32)(t->count ? VOFF(jr.left) + 4 : VOFF(exit_req))), e8(e, 0);
 	t->poll = e_jcc_hole(e, CC_NE);
 	t->poll_k = (u8)t->k;
 	t->poll_keep = keep;
@@ -513,7 +531,7 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 
 	t.v = v, t.j = j, t.key = key, t.rip0 = v->s.rip, t.n = 0, t.k = 0;
 	t.nr_slow = t.nr_out = t.nr_seen = t.nr_runs = 0;
-	t.poll = NULL;
+	t.poll = t.count = NULL;
 	t.ended = t.packed = t.out_of_line = false;
 	t.packed_from = 0xff;
 	t.exact_flags = v->cfg.exact_flags;
@@ -527,7 +545,10 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 	start = t.e.p;
 	put_verify(&t);
 	body = t.e.p;
+	if (v->cfg.run_insns)
+		put_count(&t);
 	emit_body(&t);
+	finish_count(&t);
 	if (t.e.full)
 		return NULL;
 	hot_end = t.e.p;

@@ -74,6 +74,7 @@ struct trans {
 	unsigned nr_out;
 	unsigned poll_at; /* instruction before which exit_req is polled */
 	u8 *poll;
+	u8 *count; /* put_count()'s hole */
 	u8 poll_k;
 	bool poll_keep;
 };

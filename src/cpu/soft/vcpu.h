@@ -56,6 +56,7 @@ struct jit_regs {
 	u64 site;     /* exit: index of the guest instruction in its block */
 	u64 last;     /* code offset of the last indirect branch but calls */
 	u64 ret;      /* interpreter call: where to continue */
+	i64 left;     /* cfg.run_insns: to go; counted down at the start of each block */
 };
 
 struct vcpu {
