@@ -123,11 +123,15 @@ nd-long: $B/nd
 		tests/suites/nd
 
 # Under a minute: what every commit must pass.
-check-quick: progs $B/unit check-layers check-headers
+check-quick: progs $B/unit check-layers check-headers check-vector-free
 	$(Q)$B/unit
 
 check-layers:
 	$(Q)tools/check-layers
+
+# The engine's code never touches the registers that hold the guest's vectors.
+check-vector-free: $O/libvireo.a
+	$(Q)case "$(MODE)" in rel | dbg) tools/check-vector-free $O/cpu/soft ;; esac
 
 check-headers: $(HDRS:src/%.h=$O/%.h.ok)	# every header compiles alone
 $O/%.h.ok: src/%.h
@@ -166,6 +170,6 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all bench fuzz progs deps check check-quick check-layers check-headers run asan tsan help clean
+.PHONY: all bench fuzz progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
 .SECONDARY:
 -include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(LOCKSTEP_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))

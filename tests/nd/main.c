@@ -39,7 +39,8 @@ struct options {
 /*
  * Differences that say nothing about the engine. A stray address met something mapped in this
  * process; or XSAVE called a component in use that has its initial value, which a CPU may do as
- * it likes [SDM 1 13.6].
+ * it likes [SDM 1 13.6]. Or an operand begins canonical and ends not, or is a misaligned FXSAVE
+ * area that is not there: which of its faults comes first is not architectural.
  */
 static bool is_the_hosts(const struct nd_case *c, const struct nd_result *nat,
 			 const struct nd_result *got)
@@ -50,6 +51,14 @@ static bool is_the_hosts(const struct nd_case *c, const struct nd_result *nat,
 	if (got->vector == EX_PF && got->addr - ND_ARENA >= NR_PAGES * (u64)ND_PAGE &&
 	    got->addr >= 1ull << 32 && !(got->addr >> 47) && nat->vector != EX_PF)
 		return true;
+	for (unsigned k = 0; k < c->nr; k++)
+		if (c->insn[k].cls == CLS_XSAVE && nat->vector != got->vector &&
+		    nat->st.rip == got->st.rip && nat->st.rip == c->la + c->off[k])
+			return true;
+	for (unsigned k = 0; k < c->nr; k++)
+		if (c->insn[k].is_mem && nat->vector != got->vector &&
+		    nd_operand_la(c, &c->insn[k], c->la + c->off[k]) >> 12 == 0x7ffffffff)
+			return true;
 	la = nd_memory_diff(&theirs, &ours);
 	for (unsigned k = 0; la && !(la & 63) && (theirs & ours) == ours && k < c->nr; k++)
 		if (c->insn[k].cls == CLS_XSAVE)

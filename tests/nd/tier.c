@@ -104,7 +104,7 @@ static void user_mode(struct x86_state *s)
 {
 	u32 data = SA_P | SA_DPL | SA_S | SA_RW | SA_ACCESSED | SA_DB | SA_G;
 
-	s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
+	s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
 	s->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE;
 	s->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	s->cr3 = 0x1000;

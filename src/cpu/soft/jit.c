@@ -482,8 +482,16 @@ void jit_protect_frame(struct vcpu *v, u64 frame)
 
 /* -- modes ------------------------------------------------------------------------------ */
 
+/* Does user code fault on misaligned data [SDM 3A 6.15 #AC]? Translated code does not look. */
+static bool checks_alignment(const struct vcpu *v)
+{
+	return v->s.rflags & FL_AC && v->cpl == 3 && v->s.cr0 & CR0_AM;
+}
+
 bool jit_usable(const struct vcpu *v)
 {
+	if (checks_alignment(v))
+		return false;
 	return is_long64(v) && (v->cpl == 0 || v->cpl == 3) && !(v->s.rflags & FL_TF) && !(v->s.dr7 & 0xff) && !v->s.shadow_sti &&
 	       !v->s.shadow_ss && !(v->s.rflags & FL_RF);
 }
