@@ -75,7 +75,7 @@ struct cpu_config {
 	bool exact_flags;     /* tests: treat every arithmetic flag as live everywhere */
 	unsigned max_block;   /* tests: instructions per translated block, 0 = default */
 	bool single_block;    /* tests: translated code comes back to C after every block */
-	u32 run_insns;	      /* tests: so many instructions per run, counted exactly; 0 = off */
+	u32 run_insns;	      /* tests: so many instructions per run (64 or more), counted exactly; 0 = off */
 	struct cpu_virtual *virt; /* tests: borrowed; NULL = the host's */
 };
 

@@ -27,6 +27,7 @@ struct options {
 	u64 memory;	 /* bytes */
 	unsigned max_block, run;
 	unsigned ticks; /* of the time-stamp counter per instruction */
+	enum cpu_model model;
 	bool small_cache, lazy_flags, verbose;
 	const char *kernel, *initrd, *cmdline;
 };

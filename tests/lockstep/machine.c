@@ -89,6 +89,7 @@ static int make_cpu(struct machine *m, const struct options *o, bool translate, 
 	const struct cpu_config c = {
 		.mem = m->vm->mem,
 		.nr_vcpus = 1,
+		.model = o->model,
 		.interpret_only = !translate,
 		.exact_flags = !o->lazy_flags,
 		.single_block = !o->run,

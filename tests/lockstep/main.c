@@ -249,7 +249,7 @@ static bool run(struct lockstep *l)
 
 /* -- command line ---------------------------------------------------------------------- */
 
-enum { O_INSNS = 1, O_FULL, O_SEED, O_FLUSH, O_SMALL, O_MAX, O_LAZY, O_RUN, O_TICKS, O_RAM, O_FROM, O_FP, O_MEM,
+enum { O_INSNS = 1, O_FULL, O_SEED, O_FLUSH, O_SMALL, O_MAX, O_LAZY, O_RUN, O_TICKS, O_CPU, O_RAM, O_FROM, O_FP, O_MEM,
        O_KERNEL, O_INITRD, O_CMDLINE, O_VERBOSE, O_HELP };
 
 static const struct option longs[] = {
@@ -261,7 +261,7 @@ static const struct option longs[] = {
 	{ "memory", 1, NULL, O_MEM },	     { "kernel", 1, NULL, O_KERNEL },
 	{ "initrd", 1, NULL, O_INITRD },     { "cmdline", 1, NULL, O_CMDLINE },
 	{ "run", 1, NULL, O_RUN },	     { "ticks", 1, NULL, O_TICKS },
-	{ "verbose", 0, NULL, O_VERBOSE },   { "help", 0, NULL, O_HELP },
+	{ "cpu", 1, NULL, O_CPU },	     	{ "verbose", 0, NULL, O_VERBOSE },   { "help", 0, NULL, O_HELP },
 	{ 0 },
 };
 
@@ -273,10 +273,12 @@ static const char help[] =
 	"  --flush-every N  drop translations every N blocks\n"
 	"  --small-cache    256 KiB of translated code\n"
 	"  --max-block N    instructions per block (1..32)\n"
-	"  --run N          compare after about N instructions instead: links, jump table in use\n"
+	"  --run N          compare after about N instructions (64 or more) instead of each block: with\n"
+	"                   links and jump table\n"
 	"  --ticks N        of the time-stamp counter per instruction (default 8): interrupt rate\n"
 	"  --lazy-flags     as in real use: dead flags are not kept (nor compared)\n"
 	"  --ram-every N    compare RAM every N instructions, --ram-from N: from there on\n"
+	"  --cpu MODEL      x86-64-v2, x86-64-v3 (default) or max\n"
 	"  --fp-every N     compare vector registers every N blocks\n"
 	"  --memory N       MiB of guest RAM (default 160)\n"
 	"  --cmdline TEXT   instead of the built-in kernel command line\n"
@@ -289,12 +291,27 @@ static bool take_number(struct options *o, int opt, u64 n)
 	case O_SEED: o->seed = n; return true;
 	case O_FLUSH: o->flush_every = n; return true;
 	case O_MAX: o->max_block = (unsigned)n; return n >= 1 && n <= 32;
-	case O_RUN: o->run = (unsigned)n; return n >= 1 && n <= 1000000;
+	case O_RUN: o->run = (unsigned)n; return n >= 64 && n <= 1000000;
 	case O_TICKS: o->ticks = (unsigned)n; return n >= 1 && n <= 100000;
 	case O_RAM: o->ram_every = n; return n > 0;
 	case O_FROM: o->ram_from = n; return true;
 	case O_FP: o->fp_every = n; return n > 0;
 	case O_MEM: o->memory = n << 20; return n >= 64 && n <= 2048;
+	}
+	return false;
+}
+
+static bool take_model(struct options *o, const char *name)
+{
+	static const char *const names[] = {
+		[CPU_MODEL_V3] = "x86-64-v3", [CPU_MODEL_V2] = "x86-64-v2", [CPU_MODEL_MAX] = "max",
+	};
+
+	for (unsigned k = 0; k < array_len(names); k++) {
+		if (strcmp(name, names[k]) != 0)
+			continue;
+		o->model = (enum cpu_model)k;
+		return true;
 	}
 	return false;
 }
@@ -309,6 +326,7 @@ static bool take_option(struct options *o, int opt)
 	case O_KERNEL: o->kernel = optarg; return true;
 	case O_INITRD: o->initrd = optarg; return true;
 	case O_CMDLINE: o->cmdline = optarg; return true;
+	case O_CPU: return take_model(o, optarg);
 	case O_HELP: fputs(help, stdout); exit(0);
 	}
 	return optarg && take_number(o, opt, strtoull(optarg, NULL, 0));

@@ -797,11 +797,12 @@ static void count_exit(struct vcpu *v, enum jit_exit why)
 	v->jr.left += b->nr_insns - (i64)done_of(v, b, why);
 }
 
-/* End of a run, with cfg.run_insns? A REP between two chunks ends it as well. */
-static bool run_ends(struct vcpu *v)
+/* End of a run, with cfg.run_insns? A poll found too little left; a REP between two chunks ends it
+ * as well. */
+static bool run_ends(struct vcpu *v, enum jit_exit why)
 {
 	v->jit->retired = (u64)(v->cfg.run_insns - v->jr.left);
-	return v->jr.left <= 0 || v->in_rep;
+	return why == JX_POLL || v->jr.left <= 0 || v->in_rep;
 }
 
 u64 jit_retired(const struct vcpu *v)
@@ -823,7 +824,7 @@ int jit_run(struct vcpu *v)
 {
 	v->jr.left = v->cfg.run_insns;
 	for (;;) {
-		enum jit_exit why;
+		enum jit_exit why = JX_DONE;
 		int r;
 
 		if (unlikely(v->cfg.tlb_flush_every))
@@ -836,7 +837,7 @@ int jit_run(struct vcpu *v)
 		} else {
 			r = interpret_counted(v);
 		}
-		if (v->cfg.run_insns && run_ends(v))
+		if (v->cfg.run_insns && run_ends(v, why))
 			return r;
 		if (r != X_OK || v->cfg.single_block || v->s.nmi_pending || v->irq_waiting ||
 		    atomic_load_explicit(&v->exit_req, memory_order_acquire) ||
