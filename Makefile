@@ -170,6 +170,6 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: all bench fuzz progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
+.PHONY: nd-long all bench fuzz progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
 .SECONDARY:
 -include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(LOCKSTEP_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))
