@@ -127,7 +127,7 @@ static void check_clean(struct blk *b)
 static void against_model(const struct image_create *c, bool with_backing)
 {
 	struct loop *l = loop_new(&err);
-	int fd = fd_tmpfile(0), bfd = fd_tmpfile(SIZE - 4096 + 512);
+	int fd = fd_memfd("image", 0), bfd = fd_memfd("base", SIZE - 4096 + 512);
 	struct blk *f = image_open_file(l, dup(fd), false, &err), *b = NULL, *base = NULL;
 
 	CHECK(f);
@@ -204,7 +204,7 @@ TEST(qcow2_snapshots_and_sizes_agree_with_the_model)
 	struct image_create c = { .size = SIZE, .cluster_size = 4096 };
 	struct loop *l = loop_new(&err);
 	static u8 saved[SIZE];
-	int fd = fd_tmpfile(0);
+	int fd = fd_memfd("image", 0);
 	struct blk *f = image_open_file(l, dup(fd), false, &err), *b;
 
 	srandom(6);
