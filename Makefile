@@ -99,6 +99,10 @@ $B/dev-fuzz: tests/fuzz/dev_fuzz.c $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
 
+$B/disk-fuzz: tests/fuzz/disk_fuzz.c $O/libvireo.a
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
+
 $O/%.c.o: src/%.c
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
@@ -114,7 +118,7 @@ deps:
 
 check: deps
 	$(Q)tools/deps check
-	$(Q)$(MAKE) --no-print-directory progs $B/unit $B/decode-zydis $B/nd $B/dev-fuzz $B/lockstep
+	$(Q)$(MAKE) --no-print-directory progs $B/unit $B/decode-zydis $B/nd $B/dev-fuzz $B/disk-fuzz $B/lockstep
 	$(Q)tests/run
 
 # The differential tester over every class and tier, ten million instructions and more.
@@ -149,8 +153,16 @@ build/fuzz/dev-fuzz: tests/fuzz/dev_fuzz.c $(FUZZ_SRCS) $(HDRS)
 	$(Q)clang $(filter-out -MMD -MP -Werror,$(CFLAGS)) -O1 -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=all -DLIBFUZZER -o $@ $(filter %.c,$^) $(LIBS_unit)
 
+build/fuzz/disk-fuzz: tests/fuzz/disk_fuzz.c $(FUZZ_SRCS) $(HDRS)
+	$(call say,FUZZ)
+	$(Q)mkdir -p $(@D)/disk-corpus
+	$(Q)clang $(filter-out -MMD -MP -Werror,$(CFLAGS)) -O1 -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=all -DLIBFUZZER -o $@ $(filter %.c,$^) $(LIBS_unit)
+
 fuzz:
 	$(Q)tools/deps fuzz
+	$(Q)$(MAKE) --no-print-directory build/fuzz/disk-fuzz
+	$(Q)build/fuzz/disk-fuzz -max_total_time=$(or $(TIME),60) -max_len=1048576 build/fuzz/disk-corpus
 	$(Q)$(MAKE) --no-print-directory build/fuzz/dev-fuzz
 	$(Q)build/fuzz/dev-fuzz -max_total_time=$(or $(TIME),60) -max_len=4096 build/fuzz/corpus
 

@@ -287,18 +287,15 @@ static int live(struct blk *b, bool snapshots)
 	}
 }
 
-static void check_after(struct loop *l, const u8 *image, enum image_format f)
+static void check_after(struct loop *l, const u8 *image, u64 size, enum image_format f)
 {
 	struct image_check c = { 0 };
 	struct image_opts o = { 0 };
 	int fd = fd_memfd("image", 0);
 	static u8 back[SIZE];
-	u64 size = MAX_FILE;
 	struct blk *b;
 
-	while (size && !image[size - 1])
-		size--;
-	CHECK(!fd_pwrite_full(fd, image, align_up(size, 4096), 0));
+	CHECK(!fd_pwrite_full(fd, image, size, 0));
 	b = image_open_file(l, fd, false, &err);
 	b = b ? image_open(b, f, &o, &err) : NULL;
 	if (!b)
@@ -325,6 +322,7 @@ static void one_life(struct loop *l, enum image_format f, const struct image_cre
 	struct image_opts o = { .no_backing = true };
 	struct cut *c = cut_new(l, 0);
 	struct blk *b;
+	u64 size;
 
 	memset(sector, 0, sizeof sector);
 	for (u64 i = 0; i < SECTORS; i++)
@@ -337,8 +335,9 @@ static void one_life(struct loop *l, enum image_format f, const struct image_cre
 	c->left = (unsigned)random() % 600;
 	CHECK(live(b, snapshots) < 0);
 	crash(c, image);
+	size = c->b.info.size;
 	blk_close(b);
-	check_after(l, image, f);
+	check_after(l, image, size, f);
 }
 
 static void lives(enum image_format f, const struct image_create *how, bool snapshots)

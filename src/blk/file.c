@@ -9,6 +9,7 @@
  * A read that the page cache can answer is answered inside submit() (preadv2 with
  * RWF_NOWAIT): no completion event, no wake-up of the loop.
  */
+#include "base/bits.h"
 #include "blk/blk_int.h"
 #include "os/aio.h"
 
@@ -313,6 +314,15 @@ static int file_status(struct blk *b, u64 offset, u64 len, struct blk_extent *re
 		end = lseek(fd, (off_t)offset, SEEK_HOLE);
 		if (end > (off_t)offset && (u64)end - offset < len)
 			ret->len = (u64)end - offset;
+	}
+	if (ret->len % b->info.block_size) { /* a hole begins or ends inside a sector: data */
+		if (ret->state == BLK_ZERO && ret->len > b->info.block_size) {
+			ret->len = align_down(ret->len, b->info.block_size);
+			return 0;
+		}
+		ret->state = BLK_DATA;
+		ret->len = align_up(ret->len, b->info.block_size);
+		ret->len = ret->len < len ? ret->len : len;
 	}
 	return 0;
 }

@@ -15,7 +15,7 @@
 #define SLOT_INACTIVE 0x0000deadu
 #define STRIPES	      4000u
 #define ITER_MIN      1000u
-#define ITER_MAX      (256u << 20)
+#define ITER_MAX      (16u << 20) /* over all slots: some seconds */
 #define KEY_MAX	      64u
 
 enum { OFF_VERSION = 6, OFF_CIPHER = 8, OFF_MODE = 40, OFF_HASH = 72, OFF_PAYLOAD = 104,
@@ -277,6 +277,7 @@ static int unlock(struct luks *l, struct blk *file, u64 off, u64 max, const u8 *
 {
 	u32 iter = be32(p + OFF_DIGEST_ITER);
 	bool any = false;
+	u64 work = 0;
 
 	if (!iter || iter > ITER_MAX)
 		return bad(e, "an impossible number of iterations");
@@ -287,7 +288,10 @@ static int unlock(struct luks *l, struct blk *file, u64 off, u64 max, const u8 *
 		if (s.active != SLOT_ACTIVE)
 			continue;
 		any = true;
-		r = try_slot(l, file, off, max, p, &s, secret);
+		work += s.iterations;
+		r = work > ITER_MAX ? -EINVAL : 0;
+		if (!r)
+			r = try_slot(l, file, off, max, p, &s, secret);
 		if (!r)
 			return 0;
 		if (r == -EINVAL)

@@ -104,7 +104,8 @@ static int write_first_header(struct blk *file, const struct q_header *h,
 		snprintf(q->backing, sizeof q->backing, "%s", c->backing);
 	if (c->backing_format)
 		snprintf(q->backing_format, sizeof q->backing_format, "%s", c->backing_format);
-	memcpy(q->ext, ext, nr * sizeof *ext);
+	for (unsigned i = 0; i < nr; i++)
+		q->ext[i] = ext[i];
 	q->nr_ext = nr;
 	r = q_write_header(q);
 	free(q);

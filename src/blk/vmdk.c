@@ -23,7 +23,8 @@ static bool vmdk_probe(const u8 *head, size_t len)
 {
 	static const char text[] = "# Disk DescriptorFile";
 
-	return len >= 512 && (!memcmp(head, "KDMV", 4) || !memcmp(head, text, sizeof text - 1));
+	return (len >= 512 && !memcmp(head, "KDMV", 4)) ||
+	       (len >= sizeof text && !memcmp(head, text, sizeof text - 1));
 }
 
 /* -- the descriptor ----------------------------------------------------------------------------- */
