@@ -126,6 +126,22 @@ TEST(more_writes_to_code_than_the_list_holds_are_all_seen)
 	}
 }
 
+/* mov $n, %eax; ret at 0x30000, by an ordinary store each time: write, run, write, write, run.. */
+GUEST(rewrite, "xor %ebx, %ebx\nmov $0x30000, %esi\nmovb $0xb8, (%rsi)\nmovb $0xc3, 5(%rsi)\n"
+	       "1: mov %ebx, 1(%rsi)\nmov %ebx, 1(%rsi)\nmov %ebx, 64(%rsi)\ncall *%rsi\n"
+	       "cmp %ebx, %eax\njne 2f\ninc %ebx\ncmp $50, %ebx\njb 1b\n"
+	       "2: mov %ebx, 0x31000" GV_FINISH);
+
+TEST(code_rewritten_again_and_again_in_place_is_seen)
+{
+	EACH_TIER(g) {
+		GV_LOAD(g, rewrite);
+		gv_run(g);
+		CHECK_EQ(g->vector, -1);
+		CHECK_EQ(gv_get(g, VAR + 0x1000, 4), 50);
+	}
+}
+
 /* -- the holder ------------------------------------------------------------------------- */
 
 #define NR_CPUS 3

@@ -330,7 +330,7 @@ static void remember_writer(struct vcpu *v, unsigned k, u64 idx, u64 frame)
 	u32 rec = (u32)(k << 29 | idx);
 
 	for (unsigned n = 0; n < NR_WRITERS; n++) {
-		if (w->rec[n] == rec)
+		if (w->used[n] && w->rec[n] == rec)
 			return;
 		if (!w->used[n] || !maps_writable(v, j->table[w->rec[n] >> 29],
 						  w->rec[n] & (TABLE_ENTRIES - 1), frame)) {
