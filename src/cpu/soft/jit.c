@@ -22,7 +22,6 @@
 #define DEFAULT_CODE (128ull << 20)
 #define BLOCK_ROOM   (64u << 10) /* no block's code is longer */
 #define HWCAP2_FSGSBASE_BIT 2u
-#define BLOCK_BYTES  (15u * MAX_INSNS)	 /* of guest code, at most */
 #define GRANULE	     64u	 /* bytes of guest code per bit of a frame's bitmap */
 
 /* -- life --------------------------------------------------------------------------------- */
@@ -174,18 +173,16 @@ static void enter_frame(struct vcpu *v, struct block *b, u64 granules)
 }
 
 /*
- * Before code at @gpa is read for translation: nobody writes to it unseen any more. Its granules
- * count from now on: a writer looks at them after its write (smp_code_written()), we read after
- * a full barrier. Return: the frame's granules before.
+ * Before code of @gpa's frame is read for translation: nobody writes to it unseen any more. The
+ * whole frame counts while we read: a writer looks at the granules after its write
+ * (smp_code_written()), we read after a full barrier. Return: the granules before.
  */
 static u64 claim(struct vcpu *v, gpa_t gpa)
 {
 	struct jit *j = v->jit;
-	u64 f = gpa / MEM_PAGE, room = MEM_PAGE - gpa % MEM_PAGE, old;
+	u64 f = gpa / MEM_PAGE, old;
 
-	old = __atomic_fetch_or(&j->granules[f],
-				granule_mask(gpa, room < BLOCK_BYTES ? room : BLOCK_BYTES),
-				__ATOMIC_SEQ_CST);
+	old = __atomic_exchange_n(&j->granules[f], ~0ull, __ATOMIC_SEQ_CST);
 	if (old)
 		return old;
 	count_frame(v, f, 1);
@@ -288,8 +285,10 @@ static struct block *add_block(struct vcpu *v, gpa_t gpa, const u8 *bytes)
 		jit_flush_code(v);
 	granules = claim(v, gpa);
 	b = translate(v, gpa, bytes, 4096 - (unsigned)(gpa & 0xfff), j->key);
-	if (!b)
+	if (!b) {
+		set_granules(j, gpa / MEM_PAGE, granules ? granules : 1); /* stays counted */
 		return NULL;
+	}
 	h = hash_of(b->rip, b->gpa, b->key);
 	b->hash_next = j->hash[h];
 	j->hash[h] = (u32)(b - j->block) + 1;
@@ -361,6 +360,14 @@ static void drop_in_frame(struct vcpu *v, u64 frame, gpa_t gpa, u64 end)
 		leave_frame(v, frame);
 }
 
+/* Many writes beside the code of a frame: better without that code, so that they become fast. */
+static bool is_data_by_now(struct jit *j, u64 frame)
+{
+	u8 *n = &j->missed[frame % array_len(j->missed)];
+
+	return !__atomic_add_fetch(n, 1, __ATOMIC_RELAXED);
+}
+
 /* Drop this vCPU's blocks over [gpa, gpa + len). */
 static void drop_range(struct vcpu *v, gpa_t gpa, u64 len)
 {
@@ -374,7 +381,7 @@ static void drop_range(struct vcpu *v, gpa_t gpa, u64 len)
 			continue;
 		if (j->granules[f] & granule_mask(from, to - from) || !j->frame[f])
 			drop_in_frame(v, f, from, to);
-		else if (!++j->missed[f % array_len(j->missed)]) /* data by now: make writes fast */
+		else if (is_data_by_now(j, f))
 			drop_in_frame(v, f, f * MEM_PAGE, (f + 1) * MEM_PAGE);
 	}
 }
@@ -440,8 +447,17 @@ void jit_post_code_write(struct vcpu *v, gpa_t gpa, u64 len)
 {
 	struct jit *j = v->jit;
 
-	if (!j || !len || !touches_code(j, gpa, len))
+	if (!j || !len)
 		return;
+	if (!touches_code(j, gpa, len)) {
+		u64 f = gpa / MEM_PAGE;
+
+		if (f >= j->nr_frames || !__atomic_load_n(&j->granules[f], __ATOMIC_RELAXED) ||
+		    !is_data_by_now(j, f))
+			return;
+		gpa = f * MEM_PAGE;
+		len = MEM_PAGE;
+	}
 	lock_writes(j);
 	if (j->writes.nr < NR_CODE_WRITES) {
 		j->writes.range[j->writes.nr].gpa = gpa;
