@@ -156,7 +156,7 @@ static const struct row map0f[256] = {
 	[0x07] = SYS(0, 0, 0, 0, ALL, END), [0x08] = SYS(0, 0, 0, 0, 0, END),
 	[0x09] = SYS(0, 0, 0, 0, 0, END), [0x0b] = { CLS_UD },
 	[0x0d] = NOPM, [0x18 ... 0x1f] = NOPM,
-	[0x20 ... 0x23] = SYS(0, F_M, 0, 0, ALL, END),
+	[0x20 ... 0x23] = SYS(0, F_M, 0, 0, 0, END),
 	[0x30] = SYS(0, 0, 0, 0, 0, END), [0x31] = SYS(0, 0, 0, 0, 0, 0),
 	[0x32] = SYS(0, 0, 0, 0, 0, 0), [0x33] = SYS(0, 0, 0, 0, 0, 0),
 	[0x34] = SYS(0, 0, 0, 0, 0, END), [0x35] = SYS(0, 0, 0, 0, 0, END),
