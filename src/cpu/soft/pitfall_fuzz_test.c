@@ -182,6 +182,16 @@ static void run_input(struct gv *g, const struct x86_state *start, const struct 
 	g->irq = -1;
 }
 
+/* Arithmetic flags in an interrupt's frame are not promised where the code overwrites them. */
+static void forgive_frame(struct gv *a, struct gv *b)
+{
+	u64 *x = (void *)mem_ptr(a->mem, a->s.gpr[RSP] + 16, 8);
+	u64 *y = (void *)mem_ptr(b->mem, a->s.gpr[RSP] + 16, 8);
+
+	if (a->vector == -2 && x && !((*x ^ *y) & ~(u64)FL_ARITH))
+		*y = *x;
+}
+
 static bool same(struct gv *a, struct gv *b, bool flags)
 {
 	static const struct {
@@ -244,6 +254,8 @@ TEST(random_kernel_code_is_the_same_interpreted_and_translated)
 		for (unsigned t = 0; t < NR_GV_TIERS; t++)
 			run_input(g[t], &start, &in);
 		for (unsigned t = 1; t < NR_GV_TIERS; t++) {
+			if (t == GV_T1)
+				forgive_frame(g[0], g[t]);
 			if (same(g[0], g[t], t != GV_T1))
 				continue;
 			show(&in, g[0], g[t], t, from);
