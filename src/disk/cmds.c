@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* cmds.c - the subcommands that change one image: create, convert, resize, snapshot, ... */
+#include "blk/nbd.h"
 #include "disk/disk_int.h"
 
 #include <errno.h>
@@ -18,6 +19,24 @@ static int usage(const char *what)
 	return DISK_USAGE;
 }
 
+/* Raw unless the user says otherwise: a guess could be the guest's. */
+static struct blk *open_nbd(struct loop *l, const char *path, const char *format,
+			    const struct image_opts *o, struct err *e)
+{
+	enum image_format f = IMAGE_RAW;
+	char export[DISK_PATH];
+	struct blk *b;
+	int fd;
+
+	if (format && !image_format_parse(format, &f)) {
+		err_set(e, EINVAL, "--format: \"%.40s\" is none", format);
+		return NULL;
+	}
+	fd = disk_connect_nbd(path, export, e);
+	b = fd < 0 ? NULL : nbd_open(l, fd, export, o->read_only, e);
+	return b ? image_open(b, f, o, e) : NULL;
+}
+
 struct blk *disk_open(struct loop *l, struct disk_args *a, const char *path, const char *format,
 		      bool write, bool alone, struct err *e)
 {
@@ -30,6 +49,10 @@ struct blk *disk_open(struct loop *l, struct disk_args *a, const char *path, con
 	if (!c) {
 		err_set(e, ENOMEM, "out of memory");
 		return NULL;
+	}
+	if (disk_is_nbd(path)) {
+		free(c);
+		return open_nbd(l, path, format, &o, e);
 	}
 	if (!disk_resolve(c, path, format, write, alone, &a->policy, e)) {
 		for (unsigned i = 0; i < c->nr; i++)

@@ -45,6 +45,10 @@ const char *disk_size_text(u64 n, char buf[32]); /* "1.5 GiB" */
 struct blk *disk_open(struct loop *l, struct disk_args *a, const char *path, const char *format,
 		      bool write, bool alone, struct err *e) MUST_CHECK;
 
+/* nbd:// and nbd+unix:// addresses instead of paths. Connect: a socket or -errno. */
+bool disk_is_nbd(const char *path);
+int disk_connect_nbd(const char *path, char ret_export[DISK_PATH], struct err *e) MUST_CHECK;
+
 /* -- progress on a terminal ---------------------------------------------------------- */
 
 struct progress {
