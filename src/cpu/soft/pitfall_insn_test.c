@@ -65,10 +65,10 @@ RAX_IS(pitfall_02_inc_and_dec_keep_carry, 0xb,
 RAX_IS(pitfall_02_shifts_by_zero_keep_all_flags, 0x1f,
        "xor %eax, %eax; xor %ecx, %ecx; mov $-1, %edx\n"
        "stc; shl %cl, %edx; mov 0x20000, %rbx; adc %eax, %eax\n"
-       "mov $32, %ecx; stc; shr %cl, %edx; mov 0x20000, %rbx; adc %eax, %eax\n"
+       "mov $32, %ecx; stc; mov 0x20000, %rbx; shr %cl, %edx; mov 0x20000, %rbx; adc %eax, %eax\n"
        "mov $64, %ecx; stc; sar %cl, %rdx; mov 0x20000, %rbx; adc %eax, %eax\n"
-       "stc; .byte 0xc1, 0xe2, 0x20; mov 0x20000, %rbx; adc %eax, %eax\n" /* shl edx, 32 */
-       "stc; .byte 0x48, 0xc0, 0xe2, 0x20; mov 0x20000, %rbx; adc %eax, %eax") /* shl dl, 32 with W */
+       "stc; mov 0x20000, %rbx; .byte 0xc1, 0xe2, 0x20; mov 0x20000, %rbx; adc %eax, %eax\n" /* shl edx, 32 */
+       "stc; mov 0x20000, %rbx; .byte 0x48, 0xc0, 0xe2, 0x20; mov 0x20000, %rbx; adc %eax, %eax") /* shl dl, 32 with W */
 RAX_IS(pitfall_03_flags_reach_code_behind_jumps, 5,
        "xor %eax, %eax; mov 0x20000, %rcx; cmp %rcx, %rcx; jmp 1f; .balign 4096\n"
        "1: mov 0x20008, %rdx; jne 3f; inc %eax; cmp %rdx, %rcx; jz 3f; jmp 2f; nop\n"
