@@ -103,52 +103,6 @@ static void normalise(u8 *x)
 			memset(x + l->comp[n].off, 0, l->comp[n].size);
 }
 
-static bool is_zero(const u8 *p, size_t len)
-{
-	for (size_t k = 0; k < len; k++)
-		if (p[k])
-			return false;
-	return true;
-}
-
-/* Components whose bits in XSTATE_BV say "in use" while they hold their initial values. */
-static u64 idle_components(const u8 *x)
-{
-	const struct xs_layout *l = xs_layout();
-	u64 idle = 0;
-
-	if (is_zero(x + XS_XMM, 256))
-		idle |= XCR0_SSE;
-	if (x[0] == 0x7f && x[1] == 0x03 && is_zero(x + 2, XS_MXCSR - 2) &&
-	    is_zero(x + XS_ST, XS_XMM - XS_ST))
-		idle |= XCR0_X87;
-	for (unsigned n = XC_AVX; n < NR_XC; n++)
-		if (l->comp[n].size && is_zero(x + l->comp[n].off, l->comp[n].size))
-			idle |= BIT_ULL(n);
-	return idle;
-}
-
-static void set_in_use(u8 *x)
-{
-	u64 bv;
-
-	memcpy(&bv, x + XS_BV, 8);
-	bv &= ~idle_components(x);
-	memcpy(x + XS_BV, &bv, 8);
-}
-
-/*
- * Whether initial values count as in use is the host processor's choice [SDM 1 13.6], and the
- * guest can see it: XSAVE stores the bits. Make it the same one.
- */
-void settle_in_use(struct machine *a, struct machine *b)
-{
-	if (!memcmp(a->v->s.xsave + XS_BV, b->v->s.xsave + XS_BV, 8))
-		return;
-	set_in_use(a->v->s.xsave);
-	set_in_use(b->v->s.xsave);
-}
-
 static void images(const struct machine *a, const struct machine *b, u8 *x, u8 *y)
 {
 	memcpy(x, a->v->s.xsave, X86_XSAVE_SIZE);

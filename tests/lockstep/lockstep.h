@@ -64,7 +64,6 @@ void machine_type(struct machine *m);	 /* pending input, as much as fits */
 bool same_state(const struct machine *a, const struct machine *b, bool lazy_flags);
 bool same_fp(const struct machine *a, const struct machine *b);
 bool same_ram(const struct machine *a, const struct machine *b, bool lazy_flags);
-void settle_in_use(struct machine *a, struct machine *b); /* both parked */
 void print_state_difference(const struct machine *a, const struct machine *b,
 			    const struct x86_state *before);
 void print_fp_difference(const struct machine *a, const struct machine *b);

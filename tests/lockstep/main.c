@@ -125,7 +125,6 @@ static enum outcome advance_block(struct lockstep *l)
 		ra = step(l->a.v);
 	}
 	fp_park(l->a.v);
-	settle_in_use(&l->a, &l->b);
 	l->n.insns += nr;
 	l->n.blocks++;
 	l->a.virt.tsc += nr * l->o.ticks;

@@ -220,6 +220,34 @@ static int put_header(const struct xs_op *o, u64 bv)
 	return lin_write(o->v, o->la + XS_COMP_BV, 8, o->comp_bv);
 }
 
+static bool is_zero(const u8 *p, size_t len)
+{
+	for (size_t k = 0; k < len; k++)
+		if (p[k])
+			return false;
+	return true;
+}
+
+/*
+ * Tests: components with their initial values. Whether those count as in use is the host
+ * processor's choice [SDM 1 13.6] and depends on when they were parked; here they never do.
+ */
+static u64 idle_components(const u8 *x)
+{
+	const struct xs_layout *l = xs_layout();
+	u64 idle = 0;
+
+	if (is_zero(x + XS_XMM, 256))
+		idle |= XCR0_SSE;
+	if (x[XS_FCW] == 0x7f && x[XS_FCW + 1] == 0x03 && is_zero(x + XS_FSW, XS_MXCSR - XS_FSW) &&
+	    is_zero(x + XS_ST, XS_XMM - XS_ST))
+		idle |= XCR0_X87;
+	for (unsigned n = XC_AVX; n < NR_XC; n++)
+		if (l->comp[n].size && is_zero(x + l->comp[n].off, l->comp[n].size))
+			idle |= BIT_ULL(n);
+	return idle;
+}
+
 static int do_xsave(struct vcpu *v, const struct insn *i, enum xs_kind kind, bool supervisor)
 {
 	struct xs_op o;
@@ -232,6 +260,8 @@ static int do_xsave(struct vcpu *v, const struct insn *i, enum xs_kind kind, boo
 	TRY(xs_address(i, &o, area_size(&o, o.rfbm), ACC_W));
 	fp_park(v);
 	bv = *xs_u64(v, XS_BV) & o.rfbm;
+	if (unlikely(v->cfg.virt))
+		bv &= ~idle_components(v->s.xsave);
 	if (kind == XS_COMPACT && *xs_u32(v, XS_MXCSR) != MXCSR_DEFAULT)
 		bv |= o.rfbm & XCR0_SSE;
 	which = kind == XS_STD ? o.rfbm : bv;
