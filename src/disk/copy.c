@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEPTH	    16u
-#define PIECE	    (1u << 20)
+#define DEPTH	    8u
+#define PIECE	    (256u << 10)
 #define SEGMENT	    (2ull << 30)
 #define MAX_EXTENTS 8192u
 #define ZERO_UNIT   4096u  /* zeroes are looked for in units of this */
