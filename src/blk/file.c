@@ -44,6 +44,7 @@ struct file {
 	int fd;
 	struct aio *aio;
 	struct task flush_task;
+	u64 data_from, data_end; /* read-only files: a run of data found by file_status() */
 	bool direct, no_zero_range, no_punch; /* what the host's file system can do */
 	struct slot slot[AIO_DEPTH], *free;
 	struct blk_req *wait_head, **wait_tail; /* linked by priv[0] */
@@ -301,10 +302,16 @@ static void file_close(struct blk *b)
 
 static int file_status(struct blk *b, u64 offset, u64 len, struct blk_extent *ret)
 {
-	int fd = ((struct file *)b)->fd;
-	off_t data = lseek(fd, (off_t)offset, SEEK_DATA), end;
+	struct file *f = (struct file *)b;
+	int fd = f->fd;
+	off_t data, end;
 
 	*ret = (struct blk_extent){ .len = len, .state = BLK_DATA, .host_offset = offset };
+	if (offset >= f->data_from && offset < f->data_end) { /* finding its end again is slow */
+		ret->len = f->data_end - offset < len ? f->data_end - offset : len;
+		return 0;
+	}
+	data = lseek(fd, (off_t)offset, SEEK_DATA);
 	if (data < 0 && errno == ENXIO) { /* nothing but a hole up to the end */
 		ret->state = BLK_ZERO;
 	} else if (data > (off_t)offset) {
@@ -314,6 +321,10 @@ static int file_status(struct blk *b, u64 offset, u64 len, struct blk_extent *re
 		end = lseek(fd, (off_t)offset, SEEK_HOLE);
 		if (end > (off_t)offset && (u64)end - offset < len)
 			ret->len = (u64)end - offset;
+		if (end > (off_t)offset && b->info.read_only) {
+			f->data_from = offset;
+			f->data_end = align_down((u64)end, BLK_SECTOR);
+		}
 	}
 	if (ret->len % b->info.block_size) { /* a hole begins or ends inside a sector: data */
 		if (ret->state == BLK_ZERO && ret->len > b->info.block_size) {

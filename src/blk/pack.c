@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define MAX_THREADS 8u
-#define BATCH	    64u
+#define MIN_THREADS 4u
+#define BATCH	    128u
 
 struct job {
 	const void *in;
@@ -44,7 +45,7 @@ static void run(struct team *t)
 	unsigned n = os_nr_cpus(), started = 0;
 	struct err e;
 
-	n = n > MAX_THREADS ? MAX_THREADS : n;
+	n = n < MIN_THREADS ? MIN_THREADS : n > MAX_THREADS ? MAX_THREADS : n;
 	n = n > t->nr ? t->nr : n;
 	t->next = 0;
 	while (started + 1 < n && !thread_start(&th[started], "pack", work, t, &e))

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_BYTES (4u << 20)
+#define BATCH_BYTES  (8u << 20)
+#define BATCH_PIECES 1024u
 
 struct read_ahead {
 	struct blk_req r;
@@ -30,12 +31,13 @@ static bool is_zero(const u8 *p, size_t n)
 }
 
 /* Begin to read the batch at @off; nothing else is in flight. */
-static int begin(struct blk *src, struct read_ahead *a, u64 off, u64 size)
+static int begin(struct blk *src, struct read_ahead *a, u64 off, u64 size, u32 unit)
 {
+	u64 max = (u64)unit * BATCH_PIECES < BATCH_BYTES ? (u64)unit * BATCH_PIECES : BATCH_BYTES;
 	struct blk_extent x;
 
 	a->off = off;
-	a->len = size - off < BATCH_BYTES ? size - off : BATCH_BYTES;
+	a->len = size - off < max ? size - off : max;
 	TRY(copy_status(src, off, a->len, &x));
 	a->zero = x.state == BLK_ZERO && x.len == a->len;
 	a->done = a->zero;
@@ -50,9 +52,9 @@ static int begin(struct blk *src, struct read_ahead *a, u64 off, u64 size)
 static int store(struct blk *dst, const struct read_ahead *a, u32 unit, struct progress *p,
 		 struct err *e)
 {
-	const void *piece[BATCH_BYTES / 512];
-	u64 off[BATCH_BYTES / 512];
-	u32 len[BATCH_BYTES / 512];
+	const void *piece[BATCH_PIECES];
+	u64 off[BATCH_PIECES];
+	u32 len[BATCH_PIECES];
 	unsigned n = 0;
 
 	for (u64 i = 0; i < a->len && !a->zero; i += unit) {
@@ -85,13 +87,13 @@ int copy_compressed(struct loop *l UNUSED, struct blk *src, struct blk *dst, str
 	if (!a[0].buf || !a[1].buf)
 		r = err_set(e, ENOMEM, "out of memory");
 	if (!r && info.size)
-		r = begin(src, &a[0], 0, info.size);
+		r = begin(src, &a[0], 0, info.size, unit);
 	for (u64 off = 0; off < info.size && !r; k = !k) {
 		blk_drain(src);
 		if (a[k].r.error)
 			r = err_set(e, a[k].r.error, "cannot read: %s", strerror(a[k].r.error));
 		off += a[k].len;
-		if (!r && off < info.size && begin(src, &a[!k], off, info.size))
+		if (!r && off < info.size && begin(src, &a[!k], off, info.size, unit))
 			r = err_set(e, EIO, "cannot read the image's tables");
 		if (!r)
 			r = store(dst, &a[k], unit, p, e);
