@@ -162,6 +162,7 @@ build/fuzz/disk-fuzz: tests/fuzz/disk_fuzz.c $(FUZZ_SRCS) $(HDRS)
 fuzz:
 	$(Q)tools/deps fuzz
 	$(Q)$(MAKE) --no-print-directory build/fuzz/disk-fuzz
+	$(Q)$(MAKE) --no-print-directory $B/disk-fuzz && $B/disk-fuzz seeds build/fuzz/disk-corpus
 	$(Q)build/fuzz/disk-fuzz -max_total_time=$(or $(TIME),60) -max_len=1048576 build/fuzz/disk-corpus
 	$(Q)$(MAKE) --no-print-directory build/fuzz/dev-fuzz
 	$(Q)build/fuzz/dev-fuzz -max_total_time=$(or $(TIME),60) -max_len=4096 build/fuzz/corpus

@@ -164,7 +164,7 @@ static void crash(struct cut *c, u8 *image)
 	}
 }
 
-/* -- what each sector may hold ------------------------------------------------------------------ */
+/* -- what each sector may hold ---------------------------------------------------------- */
 
 struct sector {
 	u32 may[24]; /* stamps: the first one was flushed, or is older than that */
@@ -211,7 +211,7 @@ static bool holds(u64 s, const u8 *p)
 	return false;
 }
 
-/* -- one life --------------------------------------------------------------------------------------- */
+/* -- one life --------------------------------------------------------------------------- */
 
 static u8 buf[96 << 10];
 

@@ -82,7 +82,7 @@ int crypt_sectors(struct luks *l, bool encrypt, u64 sector, void *buf, size_t le
 	return 0;
 }
 
-/* -- the header --------------------------------------------------------------------------------- */
+/* -- the header ------------------------------------------------------------------------- */
 
 static bool text_is(const u8 *p, const char *want)
 {
@@ -144,7 +144,7 @@ static struct slot get_slot(const u8 *p, unsigned i)
 	return r;
 }
 
-/* -- anti-forensic splitting [LUKS1 2.4] ------------------------------------------------------------ */
+/* -- anti-forensic splitting [LUKS1 2.4] ------------------------------------------------ */
 
 static void hash_chunk(int hash, u32 i, u8 *p, size_t n)
 {
@@ -198,7 +198,7 @@ static void af_split(int hash, const u8 *key, u32 n, u32 stripes, u8 *split)
 	memcpy(split + (size_t)(stripes - 1) * n, d, n);
 }
 
-/* -- keys -------------------------------------------------------------------------------------------- */
+/* -- keys ------------------------------------------------------------------------------- */
 
 static int set_key(struct luks *l, const u8 *key)
 {
@@ -355,7 +355,7 @@ int luks_peek(struct blk *file, u64 off, u64 *ret_payload, char *ret_variant, si
 	return 0;
 }
 
-/* -- new headers --------------------------------------------------------------------------------------- */
+/* -- new headers ------------------------------------------------------------------------ */
 
 static u32 iterations(u32 ms)
 {

@@ -120,7 +120,7 @@ static void break_down(struct nbd *n)
 	n->send_tail = &n->send;
 }
 
-/* -- sending ----------------------------------------------------------------------------------------- */
+/* -- sending ---------------------------------------------------------------------------- */
 
 /* What is left of the slot's message. */
 static int message(const struct nbd *n, const struct nbd_slot *s, struct iovec *iov)
@@ -163,7 +163,7 @@ static int send_some(struct nbd *n)
 	return 0;
 }
 
-/* -- receiving ----------------------------------------------------------------------------------------- */
+/* -- receiving -------------------------------------------------------------------------- */
 
 static ssize_t receive(struct nbd *n)
 {
@@ -254,7 +254,7 @@ static void on_event(struct watch *w, u32 events UNUSED)
 	pump(n);
 }
 
-/* -- the node ------------------------------------------------------------------------------------------- */
+/* -- the node --------------------------------------------------------------------------- */
 
 static void nbd_submit(struct blk *b, struct blk_req *r)
 {
@@ -309,7 +309,7 @@ static const struct blk_driver nbd_driver = {
 	.close = nbd_close,
 };
 
-/* -- the handshake --------------------------------------------------------------------------------------- */
+/* -- the handshake ---------------------------------------------------------------------- */
 
 static int lost(struct err *e, int r)
 {

@@ -108,7 +108,7 @@ static void say(struct conn *c, const void *p, size_t n)
 		end(c);
 }
 
-/* -- replies ------------------------------------------------------------------------------------- */
+/* -- replies ---------------------------------------------------------------------------- */
 
 static void send_jobs(struct conn *c)
 {
@@ -187,7 +187,7 @@ static void job_done(struct blk_req *r)
 	reply(j, error);
 }
 
-/* -- requests ---------------------------------------------------------------------------------------- */
+/* -- requests --------------------------------------------------------------------------- */
 
 static void on_request(struct conn *c);
 
@@ -241,7 +241,7 @@ static void on_request(struct conn *c)
 		start(c);
 }
 
-/* -- the handshake ------------------------------------------------------------------------------------- */
+/* -- the handshake ---------------------------------------------------------------------- */
 
 static void on_option(struct conn *c);
 
@@ -355,7 +355,7 @@ static void on_flags(struct conn *c)
 	expect(c, c->small, 16, on_option);
 }
 
-/* -- events ---------------------------------------------------------------------------------------------- */
+/* -- events ----------------------------------------------------------------------------- */
 
 static void on_event(struct watch *w, u32 events)
 {

@@ -306,7 +306,7 @@ int q_begin_writing(struct qcow2 *q)
 	return 0;
 }
 
-/* -- opening ------------------------------------------------------------------------------------ */
+/* -- opening ---------------------------------------------------------------------------- */
 
 static int read_table(struct blk *file, u64 off, u32 n, u64 **ret)
 {
@@ -425,7 +425,7 @@ static void q_close(struct fmt *f)
 	free(q->rt);
 }
 
-/* -- what it says of itself ------------------------------------------------------------------------ */
+/* -- what it says of itself ------------------------------------------------------------- */
 
 static void describe(const struct q_header *h, struct image_info *ret)
 {

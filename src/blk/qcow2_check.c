@@ -277,7 +277,7 @@ static void count_refcounts(struct walk *w)
 	}
 }
 
-/* -- comparing, repairing -------------------------------------------------------------------------- */
+/* -- comparing, repairing --------------------------------------------------------------- */
 
 static int compare(struct walk *w, bool fix_leaks)
 {

@@ -257,7 +257,7 @@ int q_resize(struct fmt *f, u64 size, struct err *e)
 	return failed(r, "change the size", e);
 }
 
-/* -- compressed clusters --------------------------------------------------------------------------- */
+/* -- compressed clusters ---------------------------------------------------------------- */
 
 static size_t pack_zlib(const void *in, size_t n, u8 *out, size_t cap)
 {

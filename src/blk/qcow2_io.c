@@ -220,7 +220,7 @@ static int write_in_place(struct qcow2 *q, const struct blk_req *r, u64 pos, u64
 	return 1;
 }
 
-/* -- writing to new places ------------------------------------------------------------------------ */
+/* -- writing to new places -------------------------------------------------------------- */
 
 /* Guest clusters [c, c + n) get their data at @host of the file. */
 struct plan {

@@ -476,7 +476,7 @@ int q_free_later(struct qcow2 *q, u64 off, u64 n, bool discard)
 	return q->nr_frees >= FREES_MAX ? q_commit(q) : 0;
 }
 
-/* -- commits ------------------------------------------------------------------------------------ */
+/* -- commits ---------------------------------------------------------------------------- */
 
 struct batch {
 	struct batch_io {

@@ -189,7 +189,7 @@ static int switch_table(struct qcow2 *q, u32 n, u64 old_size)
 	return old_n ? q_free_later(q, old_off, old_n, false) : 0;
 }
 
-/* -- trees --------------------------------------------------------------------------------------- */
+/* -- trees ------------------------------------------------------------------------------ */
 
 /* Count the clusters behind one L2 table up or down. */
 static int ref_table(struct qcow2 *q, const u8 *table, i64 by)
@@ -287,7 +287,7 @@ int q_fix_copied(struct qcow2 *q, u64 *wrong)
 	return r;
 }
 
-/* -- operations ----------------------------------------------------------------------------------- */
+/* -- operations ------------------------------------------------------------------------- */
 
 static int find(const struct qcow2 *q, const char *name)
 {

@@ -180,7 +180,7 @@ static int vdi_check(struct fmt *f, enum image_repair fix UNUSED, struct image_c
 	return 0;
 }
 
-/* -- creating ----------------------------------------------------------------------------------- */
+/* -- creating --------------------------------------------------------------------------- */
 
 static int vdi_create(struct blk *file, const struct image_create *c, struct err *e)
 {

@@ -87,7 +87,7 @@ static bool is_null(const u8 *guid)
 	return !memcmp(guid, none, 16);
 }
 
-/* -- headers ------------------------------------------------------------------------------------- */
+/* -- headers ---------------------------------------------------------------------------- */
 
 static bool header_ok(const u8 *h)
 {
@@ -129,7 +129,7 @@ static int write_header(struct vhdx *v)
 	return fio_flush(v->f.b.base);
 }
 
-/* -- the log [MS-VHDX 2.3] --------------------------------------------------------------------------- */
+/* -- the log [MS-VHDX 2.3] -------------------------------------------------------------- */
 
 struct log {
 	u8 *p;
@@ -300,7 +300,7 @@ static int replay(struct vhdx *v, struct err *e)
 	return r ? cannot(e, r, "replay the log") : 0;
 }
 
-/* -- regions, metadata ---------------------------------------------------------------------------------- */
+/* -- regions, metadata ------------------------------------------------------------------ */
 
 static int find_region(struct vhdx *v, const u8 *guid, const u8 *t, u64 *ret_off, u64 *ret_len)
 {
@@ -391,7 +391,7 @@ static int read_regions(struct vhdx *v, struct err *e)
 	return r;
 }
 
-/* -- the block table -------------------------------------------------------------------------------------- */
+/* -- the block table -------------------------------------------------------------------- */
 
 static u64 entry_of(const struct vhdx *v, u64 block)
 {
@@ -520,7 +520,7 @@ static int vhdx_peek(struct blk *file, struct image_info *ret, struct err *e)
 	return r;
 }
 
-/* -- creating ------------------------------------------------------------------------------------------------ */
+/* -- creating --------------------------------------------------------------------------- */
 
 static int write_headers(struct blk *file)
 {

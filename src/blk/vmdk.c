@@ -27,7 +27,7 @@ static bool vmdk_probe(const u8 *head, size_t len)
 	       (len >= sizeof text && !memcmp(head, text, sizeof text - 1));
 }
 
-/* -- the descriptor ----------------------------------------------------------------------------- */
+/* -- the descriptor --------------------------------------------------------------------- */
 
 /* One line of the descriptor: "RW 2048 FLAT "name" 0". false: not an extent. */
 static bool parse_extent(const char *line, struct vmdk_extent *x, struct err *e)
@@ -115,7 +115,7 @@ static int read_desc(struct blk *file, struct vmdk_desc *d, bool *ret_inside, st
 	return r;
 }
 
-/* -- opening ----------------------------------------------------------------------------------------- */
+/* -- opening ---------------------------------------------------------------------------- */
 
 static int open_extent(struct vmdk *v, struct vmdk_extent *x, struct blk *file, struct err *e)
 {
@@ -219,7 +219,7 @@ static void vmdk_close(struct fmt *f)
 	free(v->grain);
 }
 
-/* -- requests ------------------------------------------------------------------------------------------ */
+/* -- requests --------------------------------------------------------------------------- */
 
 static int one(struct vmdk *v, struct vmdk_extent *x, const struct blk_req *r, u64 pos, u64 off,
 	       u64 n)

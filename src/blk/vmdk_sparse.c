@@ -31,7 +31,7 @@ static int cannot(int r, const char *what, struct err *e)
 	return r ? err_set(e, -r, "vmdk: cannot %s: %s", what, strerror(-r)) : 0;
 }
 
-/* -- tables ------------------------------------------------------------------------------------- */
+/* -- tables ----------------------------------------------------------------------------- */
 
 static int put_entries(struct sparse *s, u64 first, u64 n)
 {
@@ -157,7 +157,7 @@ int vmdk_open_sparse(struct vmdk *v, struct vmdk_extent *x, struct err *e)
 	return read_tables(v, x, gd * BLK_SECTOR, rgd * BLK_SECTOR, e);
 }
 
-/* -- compressed grains ------------------------------------------------------------------------------ */
+/* -- compressed grains ------------------------------------------------------------------ */
 
 static int unpack(struct vmdk *v, struct vmdk_extent *x, u64 at)
 {
@@ -271,7 +271,7 @@ int vmdk_stream_io(struct vmdk *v, struct vmdk_extent *x, const struct blk_req *
 	return 0;
 }
 
-/* -- ending a stream: tables, directory, footer, end marker ------------------------------------------------ */
+/* -- ending a stream: tables, directory, footer, end marker ----------------------------- */
 
 static void put_marker(u8 *p, u64 sectors, u32 type)
 {
@@ -341,7 +341,7 @@ int vmdk_finish(struct fmt *f, struct err *e)
 	return cannot(r, "write", e);
 }
 
-/* -- creating ------------------------------------------------------------------------------------------------ */
+/* -- creating --------------------------------------------------------------------------- */
 
 static int make_text(char *text, size_t cap, const struct image_create *c, const char *type,
 		     const char *extent)

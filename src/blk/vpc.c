@@ -218,7 +218,7 @@ static int vpc_peek(struct blk *file, struct image_info *ret, struct err *e)
 	return 0;
 }
 
-/* -- creating ------------------------------------------------------------------------------------- */
+/* -- creating --------------------------------------------------------------------------- */
 
 /* The specification's appendix: cylinders, heads, sectors of a disk of @sectors. */
 static void geometry(u64 sectors, u8 *f)

@@ -74,7 +74,7 @@ static int parse_format(const char *name, enum image_format *ret)
 	return -EINVAL;
 }
 
-/* -- create --------------------------------------------------------------------------------------- */
+/* -- create ----------------------------------------------------------------------------- */
 
 /* The size and format of what the new image @path is to stand on. */
 static int look_at_backing(struct loop *l, struct disk_args *a, const char *path, struct err *e)
@@ -181,7 +181,7 @@ int cmd_create(struct disk_args *a)
 	return !l || r ? disk_fail(&e) : DISK_OK;
 }
 
-/* -- convert ---------------------------------------------------------------------------------------- */
+/* -- convert ---------------------------------------------------------------------------- */
 
 static struct blk *open_target(struct loop *l, struct disk_args *a, struct new_file *nf,
 			       enum image_format f, struct blk *backing, struct err *e)
@@ -261,7 +261,6 @@ static int convert_onto(struct loop *l, struct disk_args *a, struct blk *src, st
 static int convert(struct loop *l, struct disk_args *a, enum image_format f, struct err *e)
 {
 	struct new_file nf = { .fd = -1 };
-	/* A snapshot is applied to an overlay in memory only. */
 	struct blk *src = disk_open(l, a, a->word[0], a->format, false, false, e);
 	int r;
 
@@ -298,7 +297,7 @@ int cmd_convert(struct disk_args *a)
 	return DISK_OK;
 }
 
-/* -- resize ------------------------------------------------------------------------------------------ */
+/* -- resize ----------------------------------------------------------------------------- */
 
 static int new_size(const char *text, u64 old, u64 *ret)
 {
@@ -336,7 +335,7 @@ int cmd_resize(struct disk_args *a)
 	return r ? disk_fail(&e) : DISK_OK;
 }
 
-/* -- snapshots ----------------------------------------------------------------------------------------- */
+/* -- snapshots -------------------------------------------------------------------------- */
 
 static void list_json(const struct image_info *i)
 {
@@ -414,7 +413,7 @@ int cmd_snapshot(struct disk_args *a)
 	return r ? disk_fail(&e) : DISK_OK;
 }
 
-/* -- rebase, commit -------------------------------------------------------------------------------------- */
+/* -- rebase, commit --------------------------------------------------------------------- */
 
 static int rebase(struct loop *l, struct disk_args *a, struct err *e)
 {

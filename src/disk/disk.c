@@ -280,7 +280,7 @@ static int read_secret(struct disk_args *a, struct err *e)
 	return 0;
 }
 
-/* -- help, dispatch ------------------------------------------------------------------------------ */
+/* -- help, dispatch --------------------------------------------------------------------- */
 
 static void help(void)
 {

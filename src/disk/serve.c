@@ -14,7 +14,7 @@
 
 #define NBD_PORT "10809"
 
-/* -- sockets ------------------------------------------------------------------------------------ */
+/* -- sockets ---------------------------------------------------------------------------- */
 
 static int unix_address(const char *path, struct sockaddr_un *a, struct err *e)
 {
@@ -90,7 +90,7 @@ static int tcp_by_text(const char *text, bool listening, struct err *e)
 	return tcp_socket(host, port, listening, e);
 }
 
-/* -- addresses: nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH ---------------------------- */
+/* -- addresses: nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH ---------------- */
 
 bool disk_is_nbd(const char *path)
 {
@@ -118,7 +118,7 @@ int disk_connect_nbd(const char *path, char ret_export[DISK_PATH], struct err *e
 	return tcp_by_text(text, false, e);
 }
 
-/* -- serving ----------------------------------------------------------------------------------------- */
+/* -- serving ---------------------------------------------------------------------------- */
 
 static int serve(struct loop *l, struct disk_args *a, struct blk *b, struct err *e)
 {

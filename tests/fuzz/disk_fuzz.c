@@ -3,7 +3,7 @@
  * disk_fuzz.c - hostile images: every parser, then requests through what it accepted
  *
  * By itself: disk-fuzz [SECONDS [SEED]] makes images of every format, damages them in
- * a way that depends only on the seed, and uses them. With libFuzzer (make fuzz) the
+ * a way that depends only on the seed, and uses them; disk-fuzz seeds DIR writes them. With libFuzzer (make fuzz) the
  * input is the image: its first byte chooses the format.
  */
 #include "blk/blk_int.h"
@@ -253,6 +253,28 @@ static void damage(u8 *p, size_t *n)
 	}
 }
 
+/* The images as inputs for libFuzzer, those that are small. */
+static int write_seeds(const char *dir, u8 *const *good, const size_t *n)
+{
+	char path[4096];
+
+	for (unsigned i = 0; i < array_len(seeds); i++) {
+		u8 kind = (u8)(seeds[i].f - IMAGE_QCOW2);
+		int fd;
+
+		if (n[i] > 1 << 20)
+			continue;
+		snprintf(path, sizeof path, "%s/seed-%u", dir, i);
+		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+		if (fd < 0 || fd_write_full(fd, &kind, 1) || fd_write_full(fd, good[i], n[i])) {
+			perror(path);
+			return 1;
+		}
+		close(fd);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	u64 seconds = argc > 1 ? strtoull(argv[1], NULL, 10) : 5, runs = 0;
@@ -268,6 +290,8 @@ int main(int argc, char **argv)
 		good[i] = malloc(n[i]);
 		memcpy(good[i], image, n[i]);
 	}
+	if (argc == 3 && !strcmp(argv[1], "seeds"))
+		return write_seeds(argv[2], good, n);
 	end = os_now_ns() + seconds * 1000000000u;
 	for (u64 seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1; os_now_ns() < end; seed++) {
 		unsigned i = (unsigned)(seed % array_len(seeds));

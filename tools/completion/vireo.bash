@@ -34,6 +34,18 @@ _vireo_image() {
   esac
 }
 
+_vireo_disk() {
+  case $2 in
+    disk) COMPREPLY=($(compgen -W "create convert info check resize snapshot rebase commit map bench serve" -- "$1")) ;;
+    snapshot) COMPREPLY=($(compgen -W "list create apply delete" -- "$1")) ;;
+    -f | -O | -F | --format | --output | --backing-format)
+      COMPREPLY=($(compgen -W "raw qcow2 vpc vhdx vdi vmdk luks" -- "$1")) ;;
+    --subformat) COMPREPLY=($(compgen -W "dynamic fixed monolithicSparse streamOptimized monolithicFlat" -- "$1")) ;;
+    -r | --repair) COMPREPLY=($(compgen -W "leaks all" -- "$1")) ;;
+    *) COMPREPLY=($(compgen -f -- "$1")); compopt -o filenames ;;
+  esac
+}
+
 _vireo() {
   local cur prev words cword i
   if declare -F _init_completion >/dev/null; then
@@ -45,9 +57,10 @@ _vireo() {
     [ "${words[i]}" != -- ] || { COMPREPLY=(); return; }
   done
   case $cword:${words[1]} in
-    1:*) COMPREPLY=($(compgen -W "run image help version" -- "$cur")) ;;
+    1:*) COMPREPLY=($(compgen -W "run image disk help version" -- "$cur")) ;;
     *:run) _vireo_run "$cur" "$prev" ;;
     *:image) _vireo_image "$cur" "$prev" ;;
+    *:disk) _vireo_disk "$cur" "$prev" ;;
   esac
   ! declare -F __ltrim_colon_completions >/dev/null || __ltrim_colon_completions "$cur"
 }
