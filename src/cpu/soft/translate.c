@@ -110,6 +110,18 @@ static void compute_liveness(struct trans *t)
 	}
 }
 
+/*
+ * The block's only instruction goes on in the next page: the interpreter's, but found like any
+ * block. It depends on no byte of that page, which may be another one each time.
+ */
+static void straddler(struct trans *t, unsigned room)
+{
+	t->in[0] = (struct insn){ .cls = CLS_UD, .len = (u8)room };
+	t->rip[0] = t->rip0;
+	t->n = 1;
+	t->end_rip = t->rip0 + room;
+}
+
 static void decode_block(struct trans *t, const u8 *p, unsigned room)
 {
 	u64 rip = t->rip0;
@@ -128,6 +140,8 @@ static void decode_block(struct trans *t, const u8 *p, unsigned room)
 			break;
 	}
 	t->end_rip = rip;
+	if (!t->n && room < 15 && !insn_decode(&t->in[0], p, room, 8))
+		straddler(t, room);
 }
 
 /* -- exits ------------------------------------------------------------------------------- */
