@@ -122,6 +122,18 @@ static void straddler(struct trans *t, unsigned room)
 	t->end_rip = t->rip0 + room;
 }
 
+/*
+ * With one vCPU nobody else does read-modify-writes: LOCK only orders them against the devices'
+ * threads. ADD and OR of 0 are how kernels write a barrier, and stay.
+ */
+static void drop_lock(struct insn *i)
+{
+	bool barrier = i->map == MAP_1 && i->op >= 0x80 && i->op <= 0x83 && !i->imm;
+
+	if (i->cls == CLS_INT && i->attr & IA_LOCKABLE && i->is_mem && !barrier)
+		i->lock = false;
+}
+
 static void decode_block(struct trans *t, const u8 *p, unsigned room)
 {
 	u64 rip = t->rip0;
@@ -132,6 +144,8 @@ static void decode_block(struct trans *t, const u8 *p, unsigned room)
 		if (!room || !insn_decode(i, p, room < 15 ? room : 15, 8) ||
 		    i->attr & IA_TOOLONG) /* straddles the page, or too long */
 			break;
+		if (i->lock && t->v->cfg.nr_vcpus == 1)
+			drop_lock(i);
 		t->rip[t->n++] = rip;
 		rip += i->len;
 		p += i->len;
