@@ -297,17 +297,16 @@ static struct block *add_block(struct vcpu *v, gpa_t gpa, const u8 *bytes)
 }
 
 /* The block at s.rip, translated if need be; NULL: the interpreter must do this instruction. */
-static struct block *get_block(struct vcpu *v, bool *ret_global)
+static struct block *get_block(struct vcpu *v, struct xlate *ret)
 {
 	enum mmu_mode mode = v->cpl == 3 ? MMU_USER : MMU_KERNEL;
 	struct block *b;
-	struct xlate x;
 
-	if (!is_canonical(v->s.rip) || mmu_translate(v, v->s.rip, ACC_X, mode, &x) != X_OK || !x.host)
+	if (!is_canonical(v->s.rip) || mmu_translate(v, v->s.rip, ACC_X, mode, ret) != X_OK ||
+	    !ret->host)
 		return NULL;
-	*ret_global = x.global;
-	b = find_block(v->jit, v->s.rip, x.gpa, v->jit->key);
-	return b ? b : add_block(v, x.gpa, x.host);
+	b = find_block(v->jit, v->s.rip, ret->gpa, v->jit->key);
+	return b ? b : add_block(v, ret->gpa, ret->host);
 }
 
 /* -- dropping blocks ------------------------------------------------------------------------------- */
@@ -631,8 +630,8 @@ static void chain(struct vcpu *v)
 {
 	struct jit *j = v->jit;
 	u32 pc = (u32)(v->jr.pc - (u64)j->code.rx), gen = j->gen;
-	bool global;
-	struct block *from = block_at(j, v->jr.pc), *to = get_block(v, &global);
+	struct xlate x;
+	struct block *from = block_at(j, v->jr.pc), *to = get_block(v, &x);
 
 	if (!to || !from || j->gen != gen || from->dead)
 		return;
@@ -654,15 +653,15 @@ static bool enter(struct vcpu *v, enum jit_exit *ret_why)
 	u64 target = j->active->jt[JT_INDEX(v->s.rip)];
 
 	if (target == (u64)j->miss) {
-		bool global;
-		struct block *b = get_block(v, &global);
+		struct xlate x;
+		struct block *b = get_block(v, &x);
 
 		if (!b)
 			return false;
 		j->entered = b;
 		target = (u64)j->code.rx + b->start;
 		if (!v->cfg.single_block)
-			tlb_jump_set(v, v->s.rip, (const u8 *)target, global);
+			tlb_jump_set(v, v->s.rip, (const u8 *)target, &x);
 	}
 	fp_unpark(v);
 	v->jr.target = target;
@@ -705,7 +704,7 @@ static int interpret_counted(struct vcpu *v)
 static int on_miss(struct vcpu *v)
 {
 	struct block *b;
-	bool global;
+	struct xlate x;
 
 	v->jit->n_misses++;
 	if (!is_canonical(v->s.rip)) {
@@ -716,10 +715,10 @@ static int on_miss(struct vcpu *v)
 	}
 	if (v->cfg.single_block)
 		return X_OK;
-	b = get_block(v, &global);
+	b = get_block(v, &x);
 	if (!b)
 		return interpret_counted(v);
-	tlb_jump_set(v, v->s.rip, v->jit->code.rx + b->start, global);
+	tlb_jump_set(v, v->s.rip, v->jit->code.rx + b->start, &x);
 	return X_OK;
 }
 

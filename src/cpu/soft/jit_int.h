@@ -38,6 +38,12 @@
 #define NR_JLOG	  2048
 #define NR_NJLOG  256
 
+/* Bloom filters of 2 MiB and 1 GiB regions: bit (region number & 4095). */
+struct regions {
+	u64 of_2m[64], of_1g[64];
+	bool any;
+};
+
 /* One address space at one privilege. */
 struct table {
 	u8 *map;	/* reservation: jump table, then translation table */
@@ -48,11 +54,12 @@ struct table {
 	u64 used;	/* tick of last use, for replacement */
 	u32 nr_log, nr_jlog, nr_njlog;
 	bool log_full, jlog_full, njlog_full;
-	bool has_2m, has_1g; /* entries from large pages exist: INVLPG clears their whole region */
+	struct regions entries; /* with entries from large pages: INVLPG clears the whole region */
 	u32 log[NR_LOG];     /* indexes of non-global entries */
 	u16 jlog[NR_JLOG];
 	u16 njlog[NR_NJLOG]; /* kernel tables: jump entries of pages that are not global */
-	u64 exec[64];	     /* bloom filter of pages with jump entries: bit vpn & 4095 */
+	u64 exec[64];	     /* bloom filter of small pages with jump entries: bit vpn & 4095 */
+	struct regions exec_large; /* the same of large pages */
 };
 
 enum { T_KERNEL, T_KERNEL_AC, T_USER, NR_USER = 6, NR_TABLES = T_USER + NR_USER };
@@ -176,7 +183,7 @@ void tables_free(struct jit *j);
 void tables_select(struct vcpu *v);   /* gs base from CPL, AC and PCID */
 /* Fill the entry for @va; false: not a RAM page that allows @acc, the interpreter decides. */
 bool tlb_fill(struct vcpu *v, u64 va, enum access acc);
-void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx, bool global);
+void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx, const struct xlate *x);
 /* A host fault at guest address @la: if another page has its table entry, use it for neither. */
 void tlb_note_alias(struct vcpu *v, u64 la);
 void tlb_jump_clear_all(struct jit *j); /* every table's jump entries */

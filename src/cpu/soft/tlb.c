@@ -74,6 +74,33 @@ void tables_select(struct vcpu *v)
 	__asm__ volatile("wrgsbase %0" : : "r"(j->active->e));
 }
 
+/* -- large pages ---------------------------------------------------------------------- */
+
+static void set_bit(u64 *map, u64 n)
+{
+	map[n % 4096 / 64] |= BIT_ULL(n % 64);
+}
+
+static bool test_bit(const u64 *map, u64 n)
+{
+	return map[n % 4096 / 64] & BIT_ULL(n % 64);
+}
+
+static void regions_add(struct regions *r, u64 la, const struct xlate *x)
+{
+	r->any = true;
+	if (x->shift > 22)
+		set_bit(r->of_1g, la >> 30);
+	else
+		set_bit(r->of_2m, la >> 21);
+}
+
+static void regions_clear(struct regions *r)
+{
+	if (r->any)
+		zero_bytes(r, sizeof *r);
+}
+
 /* -- jump table ---------------------------------------------------------------------- */
 
 static void jumps_clear(struct jit *j, struct table *t)
@@ -84,8 +111,8 @@ static void jumps_clear(struct jit *j, struct table *t)
 		t->jt[t->jlog_full ? k : t->jlog[k]] = (u64)j->miss;
 	t->nr_jlog = t->nr_njlog = 0;
 	t->jlog_full = t->njlog_full = false;
-	for (unsigned k = 0; k < array_len(t->exec); k++)
-		t->exec[k] = 0;
+	zero_bytes(t->exec, sizeof t->exec);
+	regions_clear(&t->exec_large);
 }
 
 /* Another address space: what was found through pages that are not global goes. */
@@ -100,22 +127,24 @@ static void jumps_clear_nonglobal(struct jit *j, struct table *t)
 	t->nr_njlog = 0;
 }
 
-void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx, bool global)
+void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx, const struct xlate *x)
 {
 	struct table *t = v->jit->active;
-	u64 vpn = rip >> 12;
 
 	if (t->nr_jlog < NR_JLOG)
 		t->jlog[t->nr_jlog++] = (u16)JT_INDEX(rip);
 	else
 		t->jlog_full = true;
-	if (global)
+	if (x->global)
 		;
 	else if (t->nr_njlog < NR_NJLOG)
 		t->njlog[t->nr_njlog++] = (u16)JT_INDEX(rip);
 	else
 		t->njlog_full = true;
-	t->exec[(vpn & 4095) / 64] |= BIT_ULL(vpn & 63);
+	if (x->large)
+		regions_add(&t->exec_large, rip, x);
+	else
+		set_bit(t->exec, rip >> 12);
 	t->jt[JT_INDEX(rip)] = (u64)rx;
 }
 
@@ -195,10 +224,8 @@ bool tlb_fill(struct vcpu *v, u64 va, enum access acc)
 		return false;
 	if (!x.global)
 		log_entry(t, INDEX(va));
-	if (x.large) {
-		t->has_2m = true;
-		t->has_1g |= x.shift > 22;
-	}
+	if (x.large)
+		regions_add(&t->entries, va, &x);
 	t->e[INDEX(va)] = entry;
 	v->jit->n_fills++;
 	return entry >= 2;
@@ -208,7 +235,8 @@ static void drop_all(struct jit *j, struct table *t)
 {
 	madvise(t->e, TABLE_BYTES, MADV_DONTNEED);
 	t->nr_log = 0;
-	t->log_full = t->has_2m = t->has_1g = false;
+	t->log_full = false;
+	regions_clear(&t->entries);
 	jumps_clear(j, t);
 }
 
@@ -216,7 +244,7 @@ static void drop_nonglobal(struct jit *j, struct table *t)
 {
 	if (t->log_full) {
 		madvise(t->e, TABLE_BYTES, MADV_DONTNEED);
-		t->has_2m = t->has_1g = false;
+		regions_clear(&t->entries);
 	} else {
 		for (unsigned k = 0; k < t->nr_log; k++)
 			t->e[t->log[k]] = 0;
@@ -234,15 +262,16 @@ static void drop_kernel_nonglobal(struct vcpu *v)
 
 static void drop_page(struct jit *j, struct table *t, u64 la)
 {
-	u64 idx = INDEX(la), vpn = la >> 12;
+	u64 idx = INDEX(la);
 
-	if (t->has_1g)
+	if (test_bit(t->entries.of_1g, la >> 30))
 		madvise(&t->e[idx & ~0x3ffffull], 8ull << 18, MADV_DONTNEED);
-	else if (t->has_2m)
+	else if (test_bit(t->entries.of_2m, la >> 21))
 		zero_bytes(&t->e[idx & ~511ull], 4096);
 	else
 		t->e[idx] = 0;
-	if (t->has_2m || t->exec[(vpn & 4095) / 64] & BIT_ULL(vpn & 63))
+	if (test_bit(t->exec, la >> 12) || test_bit(t->exec_large.of_2m, la >> 21) ||
+	    test_bit(t->exec_large.of_1g, la >> 30))
 		jumps_clear(j, t);
 }
 
