@@ -641,7 +641,21 @@ static void put_sti(struct trans *t)
 	change_rflags(t, 1, FL_IF);
 }
 
-/* SWAPGS, CLI, STI in kernel code with dead flags; false: not one of them. */
+/* rdx:rax = host TSC + offset; clobbers flags. */
+static void put_rdtsc(struct trans *t)
+{
+	struct emit *e = &t->e;
+
+	e8(e, 0x0f), e8(e, 0x31);
+	e8(e, 0x48), e8(e, 0xc1), e8(e, 0xe2), e8(e, 32); /* shl rdx, 32 */
+	e_rr(e, true, 0x09, RDX, RAX);			  /* or rax, rdx */
+	e_mem(e, true, 0x03, RAX, RSP, VOFF(s.tsc_offset)); /* add rax, [rsp + tsc_offset] */
+	e_mov(e, RDX, RAX);
+	e8(e, 0x48), e8(e, 0xc1), e8(e, 0xea), e8(e, 32); /* shr rdx, 32 */
+	e_rr(e, false, 0x89, RAX, RAX);			  /* mov eax, eax: clears the upper half */
+}
+
+/* SWAPGS, CLI, STI, RDTSC in kernel code with dead flags; false: not one of them. */
 static bool put_privileged(struct trans *t, const struct insn *i)
 {
 	if (!(t->key & KEY_CPL0) || i->lock || i->rep)
@@ -650,7 +664,13 @@ static bool put_privileged(struct trans *t, const struct insn *i)
 		put_swapgs(t);
 		return true;
 	}
-	if (i->map != MAP_1 || t->live[t->k])
+	if (t->live[t->k])
+		return false;
+	if (i->map == MAP_0F && i->op == 0x31 && !t->v->cfg.virt) {
+		put_rdtsc(t);
+		return true;
+	}
+	if (i->map != MAP_1)
 		return false;
 	if (i->op == 0xfa) {
 		change_rflags(t, 4, ~FL_IF);
