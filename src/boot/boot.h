@@ -69,4 +69,14 @@ int quickstart_get(struct quickstart *q, bool make, struct err *e) MUST_CHECK;
 int disk_find_kernel(int fd, int *kernel_fd, int *initrd_fd, char root[DISK_ROOT_MAX],
 		     struct err *e) MUST_CHECK;
 
+/* A disk that is not simply a file: any bytes of it, through @read. 0 or negative errno. */
+struct disk_reader {
+	u64 size;
+	int (*read)(const struct disk_reader *d, u64 off, void *buf, size_t len);
+	void *ctx;
+};
+
+int disk_find_kernel_in(const struct disk_reader *d, int *kernel_fd, int *initrd_fd,
+			char root[DISK_ROOT_MAX], struct err *e) MUST_CHECK;
+
 #endif

@@ -6,6 +6,7 @@
  * tables follow [UEFI 5.2.1] (MBR) and [UEFI 5.3] (GPT).
  */
 #include "boot/boot.h"
+#include "boot/disk_io.h"
 
 #include "base/bits.h"
 #include "base/compiler.h"
@@ -49,12 +50,12 @@ static u64 get_le(const u8 *p, unsigned bytes)
 }
 
 /* [UEFI 5.3.2] header at sector 1, [UEFI 5.3.3] entries of at least 128 bytes */
-static void read_gpt(int fd, u64 disk_size, struct parts *p)
+static void read_gpt(const struct disk_reader *d, u64 disk_size, struct parts *p)
 {
 	u8 h[SECTOR], entry[128];
 	u64 table, nr, size;
 
-	if (fd_pread_full(fd, h, sizeof(h), SECTOR) || memcmp(h, "EFI PART", 8))
+	if (d->read(d, SECTOR, h, sizeof(h)) || memcmp(h, "EFI PART", 8))
 		return;
 	table = get_le(h + 72, 8);
 	nr = get_le(h + 80, 4);
@@ -62,7 +63,7 @@ static void read_gpt(int fd, u64 disk_size, struct parts *p)
 	if (size < 128 || size > 4096 || table > disk_size / SECTOR)
 		return;
 	for (u64 i = 0; i < nr && i < PARTS_MAX; i++) {
-		if (fd_pread_full(fd, entry, sizeof(entry), table * SECTOR + i * size))
+		if (d->read(d, table * SECTOR + i * size, entry, sizeof(entry)))
 			return;
 		if (get_le(entry, 8) | get_le(entry + 8, 8)) /* type GUID: zero is unused */
 			part_add(p, get_le(entry + 32, 8), disk_size);
@@ -70,18 +71,18 @@ static void read_gpt(int fd, u64 disk_size, struct parts *p)
 }
 
 /* [UEFI 5.2.1]: four entries of 16 bytes at 446. Type 0xee says there is a GPT. */
-static void read_partitions(int fd, u64 disk_size, struct parts *p)
+static void read_partitions(const struct disk_reader *d, u64 disk_size, struct parts *p)
 {
 	u8 mbr[SECTOR];
 
 	part_add(p, 0, disk_size); /* the whole disk may be a file system */
-	if (fd_pread_full(fd, mbr, sizeof(mbr), 0) || mbr[510] != 0x55 || mbr[511] != 0xaa)
+	if (d->read(d, 0, mbr, sizeof(mbr)) || mbr[510] != 0x55 || mbr[511] != 0xaa)
 		return;
 	for (unsigned i = 0; i < 4; i++) {
 		const u8 *entry = mbr + 446 + 16 * i;
 
 		if (entry[4] == 0xee)
-			read_gpt(fd, disk_size, p);
+			read_gpt(d, disk_size, p);
 		else if (entry[4])
 			part_add(p, get_le(entry + 8, 4), disk_size);
 	}
@@ -89,19 +90,17 @@ static void read_partitions(int fd, u64 disk_size, struct parts *p)
 
 /* -- file systems -- */
 
-static ext2_filsys open_fs(int fd, u64 start)
+static ext2_filsys open_fs(const struct disk_reader *d, u64 start)
 {
-	char path[32], options[40];
+	char name[DISK_IO_NAME];
 	ext2_filsys fs;
 	u8 magic[2];
 
 	/* Superblock at 1024, s_magic at 56: saves libext2fs the trouble. */
-	if (fd_pread_full(fd, magic, 2, start + 1024 + 56) || get_le(magic, 2) != EXT2_SUPER_MAGIC)
+	if (d->read(d, start + 1024 + 56, magic, 2) || get_le(magic, 2) != EXT2_SUPER_MAGIC)
 		return NULL;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	snprintf(options, sizeof(options), "offset=%llu", (unsigned long long)start);
-	if (ext2fs_open2(path, options, EXT2_FLAG_64BITS | EXT2_FLAG_SKIP_MMP, 0, 0,
-			 unix_io_manager, &fs))
+	disk_io_name(d, start, name);
+	if (ext2fs_open(name, EXT2_FLAG_64BITS | EXT2_FLAG_SKIP_MMP, 0, 0, &disk_io_manager, &fs))
 		return NULL;
 	return fs;
 }
@@ -231,10 +230,11 @@ static int extract_pair(ext2_filsys fs, const char *prefix, const struct newest 
 }
 
 /* A /boot partition at @boot: the root file system is the other one, with /etc/fstab. */
-static bool find_root(int fd, const struct parts *p, unsigned boot, char root[DISK_ROOT_MAX])
+static bool find_root(const struct disk_reader *d, const struct parts *p, unsigned boot,
+		      char root[DISK_ROOT_MAX])
 {
 	for (unsigned i = 0; i < p->nr; i++) {
-		ext2_filsys fs = i == boot ? NULL : open_fs(fd, p->start[i]);
+		ext2_filsys fs = i == boot ? NULL : open_fs(d, p->start[i]);
 		bool found = fs && has_file(fs, "/etc/fstab");
 
 		if (found)
@@ -248,10 +248,10 @@ static bool find_root(int fd, const struct parts *p, unsigned boot, char root[DI
 }
 
 /* Return: 1 found, 0 no kernel here, negative errno. */
-static int try_partition(int fd, const struct parts *p, unsigned i, int *kernel_fd, int *initrd_fd,
-			 char root[DISK_ROOT_MAX], struct err *e)
+static int try_partition(const struct disk_reader *d, const struct parts *p, unsigned i,
+			 int *kernel_fd, int *initrd_fd, char root[DISK_ROOT_MAX], struct err *e)
 {
-	ext2_filsys fs = open_fs(fd, p->start[i]);
+	ext2_filsys fs = open_fs(d, p->start[i]);
 	struct newest k;
 	int r = 0;
 
@@ -261,7 +261,7 @@ static int try_partition(int fd, const struct parts *p, unsigned i, int *kernel_
 		root_option(fs, root);
 		r = extract_pair(fs, "/boot/", &k, kernel_fd, initrd_fd, e);
 		r = r ? r : 1;
-	} else if (newest_kernel(fs, "/", &k) && find_root(fd, p, i, root)) {
+	} else if (newest_kernel(fs, "/", &k) && find_root(d, p, i, root)) {
 		r = extract_pair(fs, "/", &k, kernel_fd, initrd_fd, e);
 		r = r ? r : 1;
 	}
@@ -269,22 +269,35 @@ static int try_partition(int fd, const struct parts *p, unsigned i, int *kernel_
 	return r;
 }
 
-int disk_find_kernel(int fd, int *kernel_fd, int *initrd_fd, char root[DISK_ROOT_MAX],
-		     struct err *e)
+int disk_find_kernel_in(const struct disk_reader *d, int *kernel_fd, int *initrd_fd,
+			char root[DISK_ROOT_MAX], struct err *e)
 {
 	struct parts p = { .nr = 0 };
-	off_t size = lseek(fd, 0, SEEK_END);
 
-	if (size < 0)
-		return err_set(e, errno, "disk: %m");
 	initialize_ext2_error_table();
-	read_partitions(fd, (u64)size, &p);
+	read_partitions(d, d->size, &p);
 	for (unsigned i = 0; i < p.nr; i++) {
-		int r = try_partition(fd, &p, i, kernel_fd, initrd_fd, root, e);
+		int r = try_partition(d, &p, i, kernel_fd, initrd_fd, root, e);
 
 		if (r)
 			return r < 0 ? r : 0;
 	}
 	return err_set(e, ENOENT, "disk: no /boot/vmlinuz-* in an ext4 file system of it; "
 				  "give --kernel, and --initrd if it needs one");
+}
+
+static int read_fd(const struct disk_reader *d, u64 off, void *buf, size_t len)
+{
+	return fd_pread_full(*(const int *)d->ctx, buf, len, off);
+}
+
+int disk_find_kernel(int fd, int *kernel_fd, int *initrd_fd, char root[DISK_ROOT_MAX],
+		     struct err *e)
+{
+	off_t size = lseek(fd, 0, SEEK_END);
+	struct disk_reader d = { .size = (u64)size, .read = read_fd, .ctx = &fd };
+
+	if (size < 0)
+		return err_set(e, errno, "disk: %m");
+	return disk_find_kernel_in(&d, kernel_fd, initrd_fd, root, e);
 }

@@ -326,15 +326,38 @@ static int boot_quickstart(struct vm_config *c, struct err *e)
 	return quickstart_cmdline(c, e);
 }
 
+static int read_blk(const struct disk_reader *d, u64 off, void *buf, size_t len)
+{
+	return disk_read(d->ctx, off, buf, len);
+}
+
+static int find_kernel(const struct disk_config *d, i32 *kernel, int *initrd, char *root,
+		       struct err *e)
+{
+	struct disk_reader r = { .read = read_blk };
+	struct loop *l;
+	int err;
+
+	if (d->image_format == IMAGE_RAW)
+		return disk_find_kernel(d->fd, kernel, initrd, root, e);
+	l = loop_new(e);
+	r.ctx = l ? disk_open_read(l, d->path, image_format_name(d->image_format), d->allow,
+				   d->secret, e) : NULL;
+	if (!r.ctx)
+		return -e->code;
+	r.size = disk_size(r.ctx);
+	err = disk_find_kernel_in(&r, kernel, initrd, root, e);
+	blk_close(r.ctx);
+	loop_free(l);
+	return err;
+}
+
 static int boot_disk(struct vm_config *c, struct err *e)
 {
 	char root[DISK_ROOT_MAX];
 	int initrd = -1;
 
-	if (c->disk[0].image_format != IMAGE_RAW)
-		return err_set(e, ENOTSUP, "--disk: %.100s: a kernel can be found in raw images "
-			       "only: want --kernel", c->disk[0].path);
-	if (disk_find_kernel(c->disk[0].fd, &c->kernel.fd, &initrd, root, e))
+	if (find_kernel(&c->disk[0], &c->kernel.fd, &initrd, root, e))
 		return err_wrap(e, "--disk: %.100s", c->disk[0].path);
 	strcpy(c->kernel.path, "the disk's kernel");
 	if (initrd >= 0) {

@@ -45,4 +45,11 @@ int disk_resolve(struct disk_chain *c, const char *path, const char *format, boo
 		 bool only_top, const struct disk_policy *p, struct err *e) MUST_CHECK;
 void disk_chain_close(struct disk_chain *c);
 
+/* For looking into a disk before it is used: open for reading only, whatever the format. */
+struct blk *disk_open_read(struct loop *l, const char *path, const char *format, const char *allow,
+			   const char *secret, struct err *e) MUST_CHECK;
+u64 disk_size(const struct blk *b);
+/* Any bytes; waits. 0 or -errno. */
+int disk_read(struct blk *b, u64 off, void *buf, size_t len) MUST_CHECK;
+
 #endif
