@@ -313,6 +313,11 @@ int main(int argc, char **argv)
 			break;
 	}
 	printf("%llu damaged images\n", (unsigned long long)runs);
+	for (unsigned i = 0; i < array_len(seeds); i++)
+		free(good[i]);
+	free(image);
+	free(work);
+	loop_free(loop);
 	return 0;
 }
 #endif
