@@ -7,6 +7,8 @@
  */
 #include "cfg/cfg.h"
 
+#include "base/size.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,29 +59,7 @@ static bool parse_number(const char *s, u64 min, u64 max, u64 *ret)
 
 bool cfg_parse_size(const char *s, u64 *ret)
 {
-	static const char units[] = "KMGT";
-	const char *unit;
-	char *end;
-	u64 v;
-
-	if (*s < '0' || *s > '9')
-		return false;
-	errno = 0;
-	v = strtoull(s, &end, 10);
-	if (errno)
-		return false;
-	if (!*end) {
-		*ret = v;
-		return true;
-	}
-	unit = strchr(units, *end);
-	if (!unit || (end[1] && strcmp(end + 1, "iB") != 0 && strcmp(end + 1, "B") != 0))
-		return false;
-	for (long i = unit - units; i >= 0; i--)
-		if (__builtin_mul_overflow(v, 1024, &v))
-			return false;
-	*ret = v;
-	return true;
+	return size_parse(s, "KMGT", false, ret);
 }
 
 /* One of @names, as its index. */

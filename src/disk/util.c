@@ -2,6 +2,8 @@
 /* util.c - sizes, signals, progress, new files */
 #include "disk/disk_int.h"
 
+#include "base/size.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,27 +40,7 @@ int disk_fail(const struct err *e)
 
 bool disk_parse_size(const char *s, u64 *ret)
 {
-	static const char units[] = "KMGTP";
-	const char *unit;
-	char *end;
-	u64 v;
-
-	if (*s < '0' || *s > '9')
-		return false;
-	errno = 0;
-	v = strtoull(s, &end, 10);
-	if (errno)
-		return false;
-	if (*end) {
-		unit = strchr(units, *end & ~0x20);
-		if (!unit || (end[1] && strcmp(end + 1, "iB") != 0 && strcmp(end + 1, "B") != 0))
-			return false;
-		for (long i = unit - units; i >= 0; i--)
-			if (__builtin_mul_overflow(v, 1024, &v))
-				return false;
-	}
-	*ret = v;
-	return true;
+	return size_parse(s, "KMGTP", true, ret);
 }
 
 const char *disk_size_text(u64 n, char buf[32])
