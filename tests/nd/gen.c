@@ -635,16 +635,16 @@ static void aim_implicit(struct nd_case *c, const struct insn *i)
 	}
 }
 
-u64 nd_operand_la(const struct nd_case *c, const struct insn *i, u64 at)
+u64 nd_operand_la(const struct nd_state *st, const struct insn *i, u64 at)
 {
 	u64 ea = (u64)i->disp;
 
 	if (i->base == REG_RIP)
 		ea += at + i->len;
 	else if (i->base < 16)
-		ea += c->in.gpr[i->base];
+		ea += st->gpr[i->base];
 	if (i->index < 16 && !i->vsib)
-		ea += c->in.gpr[i->index] * i->scale;
+		ea += st->gpr[i->index] * i->scale;
 	return (i->adsize < 8 ? (u32)ea : ea) + seg_base(i);
 }
 
@@ -652,7 +652,7 @@ u64 nd_operand_la(const struct nd_case *c, const struct insn *i, u64 at)
 static void prepare_memory(const struct nd_case *c, const struct insn *i, u64 at)
 {
 	ALIGNED(64) u8 img[X86_XSAVE_SIZE];
-	u64 la = i->is_mem ? nd_operand_la(c, i, at) : 0;
+	u64 la = i->is_mem ? nd_operand_la(&c->in, i, at) : 0;
 	u64 mask = xs_layout()->mask;
 	bool compact = rnd_pct(30);
 

@@ -45,20 +45,18 @@ struct options {
 static bool is_the_hosts(const struct nd_case *c, const struct nd_result *nat,
 			 const struct nd_result *got)
 {
+	const struct insn *i = nd_faulting(c, nat);
 	u8 theirs = 0, ours = 0;
 	u64 la;
 
 	if (got->vector == EX_PF && got->addr - ND_ARENA >= NR_PAGES * (u64)ND_PAGE &&
 	    got->addr >= 1ull << 32 && !(got->addr >> 47) && nat->vector != EX_PF)
 		return true;
-	for (unsigned k = 0; k < c->nr; k++)
-		if (c->insn[k].cls == CLS_XSAVE && nat->vector != got->vector &&
-		    nat->st.rip == got->st.rip && nat->st.rip == c->la + c->off[k])
+	if (i && i->is_mem && nat->vector != got->vector && nat->st.rip == got->st.rip) {
+		la = nd_operand_la(&nat->st, i, nat->st.rip);
+		if (la >> 12 == 0x7ffffffff || (i->cls == CLS_XSAVE && la & 63))
 			return true;
-	for (unsigned k = 0; k < c->nr; k++)
-		if (c->insn[k].is_mem && nat->vector != got->vector &&
-		    nd_operand_la(c, &c->insn[k], c->la + c->off[k]) >> 12 == 0x7ffffffff)
-			return true;
+	}
 	la = nd_memory_diff(&theirs, &ours);
 	for (unsigned k = 0; la && !(la & 63) && (theirs & ours) == ours && k < c->nr; k++)
 		if (c->insn[k].cls == CLS_XSAVE)

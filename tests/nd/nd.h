@@ -111,9 +111,8 @@ extern const unsigned nd_nr_classes;
 /* Fill *c from c->seed; @only: one class, or -1; @mode: 4, 8 or 0 for either. false: no acceptable
  * stream (never expected). */
 bool nd_generate(struct nd_case *c, int only, unsigned mode);
-/* The linear address the memory operand of the instruction at @at will have if nothing changes its
- * registers. */
-u64 nd_operand_la(const struct nd_case *c, const struct insn *i, u64 at);
+/* The linear address of the memory operand of the instruction at @at with the registers of @st. */
+u64 nd_operand_la(const struct nd_state *st, const struct insn *i, u64 at);
 unsigned nd_class_of(const struct insn *i); /* index; nd_nr_classes: none */
 
 /* -- report.c -- */
@@ -121,6 +120,8 @@ unsigned nd_class_of(const struct insn *i); /* index; nd_nr_classes: none */
 bool nd_compare(const struct nd_case *c, const struct nd_result *nat, const struct nd_result *got,
 		const char *tier, bool show);
 void nd_print_case(const struct nd_case *c);
+/* The instruction that faulted natively, or NULL. */
+const struct insn *nd_faulting(const struct nd_case *c, const struct nd_result *nat);
 
 /* -- random numbers -- */
 void rnd_seed(u64 seed);

@@ -87,8 +87,7 @@ static bool compare_fp(const u8 *n, const u8 *g, bool show)
 	return bad;
 }
 
-/* The instruction that faulted natively, or NULL. */
-static const struct insn *faulting(const struct nd_case *c, const struct nd_result *nat)
+const struct insn *nd_faulting(const struct nd_case *c, const struct nd_result *nat)
 {
 	for (unsigned k = 0; k < c->nr; k++)
 		if (c->la + c->off[k] == nat->st.rip)
@@ -99,24 +98,25 @@ static const struct insn *faulting(const struct nd_case *c, const struct nd_resu
 /*
  * Differences in faults that no document defines and we do not imitate: the host
  * may check the far end of a large operand first; AMD finds an effective address
- * non-canonical before adding an FS or GS base; operands that wrap at 4 GiB in
- * compatibility mode fault in an order of their own.
+ * non-canonical before adding an FS or GS base; operands that wrap at 4 GiB, in
+ * compatibility mode or made of several accesses with a 32-bit address, fault in an
+ * order of their own.
  */
 static bool same_fault(const struct nd_case *c, const struct nd_result *nat,
 		       const struct nd_result *got)
 {
-	const struct insn *i = faulting(c, nat);
+	const struct insn *i = nd_faulting(c, nat);
+	bool large = i && (i->cls == CLS_XSAVE || i->cls == CLS_X87);
 
 	if (nat->vector == got->vector && nat->error == got->error && nat->addr == got->addr)
 		return true;
 	if (!i)
 		return false;
-	if (c->mode == 4 && i->is_mem &&
-	    (nd_operand_la(c, i, nat->st.rip) > 0xfffff000 || nat->addr > 0xfffff000))
+	if (i->is_mem && (c->mode == 4 || (large && i->adsize == 4)) &&
+	    (nd_operand_la(&nat->st, i, nat->st.rip) > 0xfffff000 || nat->addr > 0xfffff000))
 		return got->vector == EX_GP || got->vector == EX_SS || got->vector == EX_PF;
 	if (nat->vector == EX_PF && got->vector == EX_PF)
-		return (i->cls == CLS_XSAVE || i->cls == CLS_X87) &&
-		       nat->addr - got->addr + 4096 < 2 * 4096;
+		return large && nat->addr - got->addr + 4096 < 2 * 4096;
 	return i->is_mem && (i->mem_seg == SEG_FS || i->mem_seg == SEG_GS) &&
 	       nat->vector == EX_GP && got->vector == EX_PF;
 }
@@ -128,7 +128,7 @@ static void blank_selectors(const struct nd_case *c)
 
 	for (unsigned k = 0; k < c->nr; k++) {
 		const struct insn *i = &c->insn[k];
-		u64 la = nd_operand_la(c, i, c->la + c->off[k]);
+		u64 la = nd_operand_la(&c->in, i, c->la + c->off[k]);
 
 		if (i->cls != CLS_XSAVE || i->rm_acc != OP_W)
 			continue;

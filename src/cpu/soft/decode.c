@@ -7,6 +7,7 @@
  * of the tables: a row says everything that the interpreter's dispatch and the
  * translator need (class, operands, flags); semantics live elsewhere.
  */
+#include "cpu/cpu.h"
 #include "cpu/soft/decode_int.h"
 
 #include <cpuid.h>
@@ -606,7 +607,7 @@ static void fix_63(struct insn *i)
 	}
 	set_reg(i, OP_W);
 	set_rm(i, OP_R);
-	i->rm_size = i->opsize == 2 ? 2 : 4;
+	i->rm_size = i->opsize == 2 && !cpu_model_is_amd() ? 2 : 4;
 	if (i->is_mem)
 		i->mem_size = i->rm_size;
 }

@@ -77,11 +77,10 @@ int op_movsx(struct vcpu *v, const struct insn *i)
 /* 63 in 64-bit code; a 16-bit operand size moves 16 bits */
 int op_movsxd(struct vcpu *v, const struct insn *i)
 {
-	unsigned size = i->opsize == 2 ? 2 : 4;
 	u64 val;
 
-	TRY(rm_read(v, i, size, &val));
-	reg_set(v, i, i->reg, i->opsize, sext_bytes(val, size));
+	TRY(rm_read(v, i, i->rm_size, &val));
+	reg_set(v, i, i->reg, i->opsize, sext_bytes(val, i->rm_size));
 	return X_OK;
 }
 

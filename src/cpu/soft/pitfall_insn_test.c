@@ -3,6 +3,7 @@
  * pitfall_insn_test.c - what goes wrong when instructions are re-emitted with
  * other operands (docs/pitfalls.md, 1..27); every test on every tier
  */
+#include "cpu/soft/insn.h"
 #include "cpu/soft/guestvm.h"
 
 #include "base/test.h"
@@ -153,6 +154,16 @@ TEST(pitfall_14_near_branches_with_66h_follow_the_vendor)
 		CHECK_EQ(g->vector, -1);
 		CHECK_EQ(g->s.rip, cpu_model_is_amd() ? 11 : GV_CODE + sizeof code);
 	}
+}
+
+TEST(movsxd_with_a_16_bit_operand_reads_as_many_bytes_as_the_vendor)
+{
+	static const u8 code[] = { 0x66, 0x63, 0x07 };
+	struct insn i;
+
+	CHECK(insn_decode(&i, code, sizeof code, 8));
+	CHECK_EQ(i.mem_size, cpu_model_is_amd() ? 4 : 2);
+	CHECK_EQ(i.rm_size, i.mem_size);
 }
 
 GUEST(g_counts, "mov $8, %ecx; lzcnt %ecx, %eax; tzcnt %ecx, %edx; lea (%rax,%rdx,8), %eax" GV_FINISH);
