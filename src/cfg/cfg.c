@@ -13,6 +13,7 @@ void cfg_init(struct vm_config *c)
 		.memory = 512ull << 20,
 		.kernel.fd = -1,
 		.serial_fd = -1,
+		.vsock.fd = -1,
 	};
 	for (unsigned i = 0; i < CFG_INITRDS; i++)
 		c->initrd[i].fd = -1;
@@ -22,6 +23,8 @@ void cfg_init(struct vm_config *c)
 		c->net[i].fd = -1;
 	for (unsigned i = 0; i < CFG_SHARES; i++)
 		c->share[i].fd = -1;
+	for (unsigned i = 0; i < CFG_PMEMS; i++)
+		c->pmem[i].fd = -1;
 }
 
 int cfg_check(const struct vm_config *c, struct err *e)

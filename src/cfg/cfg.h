@@ -23,6 +23,8 @@
 #define CFG_NETS     4
 #define CFG_SHARES   4
 #define CFG_FORWARDS 16
+#define CFG_PMEMS    4
+#define CFG_MAC      18 /* "06:00:ac:10:00:02" */
 #define CFG_CPUS_MAX 240
 #define CFG_MEM_MIN  (8ull << 20)
 
@@ -33,6 +35,15 @@ enum cfg_net { CFG_NET_NONE, CFG_NET_USER, CFG_NET_TAP };
 struct cfg_file {
 	char path[CFG_PATH];
 	i32 fd; /* -1 = not open */
+};
+
+/* A token bucket: @size tokens come back within @refill_time ms; once, @one_time_burst more. */
+struct bucket_config {
+	u64 size, one_time_burst, refill_time; /* size or refill_time 0 = no limit */
+};
+
+struct limit_config {
+	struct bucket_config bandwidth, ops; /* bytes; requests or frames */
 };
 
 /* Another file a disk's image needs. */
@@ -53,6 +64,9 @@ struct disk_config {
 	struct disk_file_config file[CFG_DISK_FILES];
 	u32 nr_files;
 	bool read_only, snapshot;
+	char id[CFG_NAME];	   /* its name in the API; "" = none */
+	bool no_flush;		   /* the guest is offered no flush command */
+	struct limit_config limit;
 };
 
 struct forward_config {
@@ -65,6 +79,11 @@ struct net_config {
 	i32 fd;
 	struct forward_config forward[CFG_FORWARDS];
 	u32 nr_forwards;
+	char id[CFG_NAME];	      /* its name in the API; "" = none */
+	char mac[CFG_MAC];	      /* "" = ours */
+	u32 mtu;		      /* 0 = not announced */
+	struct limit_config rx_limit, tx_limit; /* to the guest, from it */
+	bool mmds;		      /* the metadata service answers here */
 };
 
 struct share_config {
@@ -72,6 +91,45 @@ struct share_config {
 	char tag[CFG_NAME];
 	i32 fd;
 	bool read_only;
+};
+
+struct balloon_config {
+	bool present;
+	u32 amount_mib; /* at the start */
+	bool deflate_on_oom;
+	u32 stats_polling_s; /* 0 = no statistics */
+	bool hinting, reporting; /* of free pages */
+};
+
+/* Host end of vsock: a listening socket at uds_path, "uds_path_PORT" for the guest's calls. */
+struct vsock_config {
+	bool present;
+	u32 cid;
+	char uds_path[CFG_PATH];
+	i32 fd; /* listening at uds_path */
+};
+
+/* The metadata service; net_config.mmds says where it answers. */
+struct mmds_config {
+	bool present;
+	u32 version;	/* 1 or 2 */
+	u32 ipv4;	/* host byte order */
+	bool imds_compat; /* always text/plain */
+	u64 size_limit; /* bytes of JSON */
+};
+
+struct pmem_config {
+	char id[CFG_NAME];
+	char path[CFG_PATH];
+	i32 fd;
+	bool read_only;
+	struct limit_config limit; /* of flushes */
+};
+
+/* Memory that comes and goes while the guest runs (virtio-mem), all in MiB. */
+struct memhp_config {
+	bool present;
+	u32 total_mib, slot_mib, block_mib;
 };
 
 struct vm_config {
@@ -93,6 +151,16 @@ struct vm_config {
 	u32 nr_shares;
 	char serial[CFG_PATH]; /* as chr_open() takes it; "" = not given */
 	i32 serial_fd;         /* listening socket or file, -1 = none */
+	struct balloon_config balloon;
+	struct vsock_config vsock;
+	struct mmds_config mmds;
+	struct pmem_config pmem[CFG_PMEMS];
+	u32 nr_pmems;
+	struct memhp_config memhp;
+	struct limit_config rng_limit;
+	struct bucket_config serial_limit; /* what the guest writes beyond is dropped */
+	bool boot_timer;    /* the page at 0xc0000000 that stops the clock of the boot */
+	bool reset_is_end;  /* a reset by the guest ends the VM */
 	bool debug_exit, test_device, json, interpret;
 	u32 verbose;
 

@@ -42,6 +42,19 @@ static const struct key file_keys[] = {
 	KEY_END,
 };
 
+static const struct key bucket_keys[] = {
+	KEY(struct bucket_config, size),
+	KEY(struct bucket_config, one_time_burst),
+	KEY(struct bucket_config, refill_time),
+	KEY_END,
+};
+
+static const struct key limit_keys[] = {
+	KEY_IN(struct limit_config, bandwidth, bucket_keys),
+	KEY_IN(struct limit_config, ops, bucket_keys),
+	KEY_END,
+};
+
 static const struct key disk_file_keys[] = {
 	KEY(struct disk_file_config, fd),
 	KEY(struct disk_file_config, format),
@@ -57,6 +70,9 @@ static const struct key disk_keys[] = {
 	KEY_LIST(struct disk_config, file, nr_files, disk_file_keys),
 	KEY(struct disk_config, read_only),
 	KEY(struct disk_config, snapshot),
+	KEY(struct disk_config, id),
+	KEY(struct disk_config, no_flush),
+	KEY_IN(struct disk_config, limit, limit_keys),
 	KEY_END,
 };
 
@@ -71,6 +87,12 @@ static const struct key net_keys[] = {
 	KEY(struct net_config, tap),
 	KEY(struct net_config, fd),
 	KEY_LIST(struct net_config, forward, nr_forwards, forward_keys),
+	KEY(struct net_config, id),
+	KEY(struct net_config, mac),
+	KEY(struct net_config, mtu),
+	KEY_IN(struct net_config, rx_limit, limit_keys),
+	KEY_IN(struct net_config, tx_limit, limit_keys),
+	KEY(struct net_config, mmds),
 	KEY_END,
 };
 
@@ -79,6 +101,50 @@ static const struct key share_keys[] = {
 	KEY(struct share_config, tag),
 	KEY(struct share_config, fd),
 	KEY(struct share_config, read_only),
+	KEY_END,
+};
+
+static const struct key balloon_keys[] = {
+	KEY(struct balloon_config, present),
+	KEY(struct balloon_config, amount_mib),
+	KEY(struct balloon_config, deflate_on_oom),
+	KEY(struct balloon_config, stats_polling_s),
+	KEY(struct balloon_config, hinting),
+	KEY(struct balloon_config, reporting),
+	KEY_END,
+};
+
+static const struct key vsock_keys[] = {
+	KEY(struct vsock_config, present),
+	KEY(struct vsock_config, cid),
+	KEY(struct vsock_config, uds_path),
+	KEY(struct vsock_config, fd),
+	KEY_END,
+};
+
+static const struct key mmds_keys[] = {
+	KEY(struct mmds_config, present),
+	KEY(struct mmds_config, version),
+	KEY(struct mmds_config, ipv4),
+	KEY(struct mmds_config, imds_compat),
+	KEY(struct mmds_config, size_limit),
+	KEY_END,
+};
+
+static const struct key pmem_keys[] = {
+	KEY(struct pmem_config, id),
+	KEY(struct pmem_config, path),
+	KEY(struct pmem_config, fd),
+	KEY(struct pmem_config, read_only),
+	KEY_IN(struct pmem_config, limit, limit_keys),
+	KEY_END,
+};
+
+static const struct key memhp_keys[] = {
+	KEY(struct memhp_config, present),
+	KEY(struct memhp_config, total_mib),
+	KEY(struct memhp_config, slot_mib),
+	KEY(struct memhp_config, block_mib),
 	KEY_END,
 };
 
@@ -97,6 +163,15 @@ static const struct key vm_keys[] = {
 	KEY_LIST(struct vm_config, share, nr_shares, share_keys),
 	KEY(struct vm_config, serial),
 	KEY(struct vm_config, serial_fd),
+	KEY_IN(struct vm_config, balloon, balloon_keys),
+	KEY_IN(struct vm_config, vsock, vsock_keys),
+	KEY_IN(struct vm_config, mmds, mmds_keys),
+	KEY_LIST(struct vm_config, pmem, nr_pmems, pmem_keys),
+	KEY_IN(struct vm_config, memhp, memhp_keys),
+	KEY_IN(struct vm_config, rng_limit, limit_keys),
+	KEY_IN(struct vm_config, serial_limit, bucket_keys),
+	KEY(struct vm_config, boot_timer),
+	KEY(struct vm_config, reset_is_end),
 	KEY(struct vm_config, debug_exit),
 	KEY(struct vm_config, test_device),
 	KEY(struct vm_config, json),
@@ -151,7 +226,7 @@ static bool decode_bytes(json_t *v, char *dst, size_t cap)
 
 static json_t *encode_struct(const struct key *keys, const void *obj);
 
-/* Two levels of nesting at most: the tables above bound the recursion. */
+/* The tables above have no cycle, which bounds the recursion. */
 static json_t *encode(const struct key *k, const void *obj)
 {
 	const char *p = (const char *)obj + k->offset;

@@ -2,7 +2,7 @@
 /*
  * vcpu.c - vCPU threads: how the engine reaches the board, and how they stop
  *
- * Parking. vcpus_pause() sets .pausing and kicks; each thread leaves the engine,
+ * Parking. vcpus_pause() counts up .pausing and kicks; each thread leaves the engine,
  * counts itself in .nr_parked and waits for .resumed. The pauser waits for
  * .parked, which releases the board lock, so that an access in progress ends.
  */
@@ -176,7 +176,7 @@ static bool park(struct vm *vm)
 	lock(vm);
 	if (vm->pausing) {
 		vm->nr_parked++;
-		pthread_cond_signal(&vm->parked);
+		pthread_cond_broadcast(&vm->parked);
 		while (vm->pausing && !vm->quitting)
 			pthread_cond_wait(&vm->resumed, &vm->lock);
 		vm->nr_parked--;
@@ -218,7 +218,7 @@ static void ended(struct vm_cpu *c, enum cpu_exit why)
 		vm_fail(vm, &e);
 	}
 	vm->nr_parked++;
-	pthread_cond_signal(&vm->parked);
+	pthread_cond_broadcast(&vm->parked);
 	while (!vm->quitting)
 		pthread_cond_wait(&vm->resumed, &vm->lock);
 	vm->nr_parked--;
@@ -296,16 +296,32 @@ static unsigned nr_started(const struct vm *vm)
 
 void vcpus_pause(struct vm *vm)
 {
-	vm->pausing = true;
+	vm->pausing++;
 	kick_all(vm);
 	while (vm->nr_parked < nr_started(vm))
 		pthread_cond_wait(&vm->parked, &vm->lock);
 }
 
+bool vcpus_pause_by(struct vm *vm, u64 deadline)
+{
+	const struct timespec t = { .tv_sec = (time_t)(deadline / 1000000000),
+				    .tv_nsec = (long)(deadline % 1000000000) };
+	int r = 0;
+
+	vm->pausing++;
+	kick_all(vm);
+	while (vm->nr_parked < nr_started(vm) && !vm->quitting && r == 0)
+		r = pthread_cond_clockwait(&vm->parked, &vm->lock, CLOCK_MONOTONIC, &t);
+	if (vm->nr_parked >= nr_started(vm) && !vm->quitting)
+		return true;
+	vcpus_resume(vm);
+	return false;
+}
+
 void vcpus_resume(struct vm *vm)
 {
-	vm->pausing = false;
-	pthread_cond_broadcast(&vm->resumed);
+	if (--vm->pausing == 0)
+		pthread_cond_broadcast(&vm->resumed);
 }
 
 void vcpus_stop(struct vm *vm)
@@ -313,6 +329,7 @@ void vcpus_stop(struct vm *vm)
 	lock(vm);
 	vm->quitting = true;
 	pthread_cond_broadcast(&vm->resumed);
+	pthread_cond_broadcast(&vm->parked);
 	unlock(vm);
 	kick_all(vm);
 	for (unsigned i = 0; i < vm->cfg->nr_cpus; i++)

@@ -169,6 +169,10 @@ static void do_reset(struct task *t)
 
 	if (vm->end != VM_RUNNING)
 		return;
+	if (vm->cfg->reset_is_end) {
+		vm_end(vm, VM_POWERED_OFF, 0);
+		return;
+	}
 	if (vm->agent) {
 		err_set(&e, EIO, "the guest restarted before the command's result came");
 		vm_fail(vm, &e);
@@ -403,20 +407,32 @@ static void say_stats(struct vm *vm)
 	}
 }
 
+int vm_start(struct vm *vm, struct err *e)
+{
+	int r;
+
+	lock_board(vm);
+	r = vm_power_on(vm, e);
+	if (!r)
+		r = vcpus_start(vm, e);
+	if (!r) {
+		start_back_ends(vm);
+		vm->powered = true;
+	}
+	unlock_board(vm);
+	if (!r)
+		vm_event(vm, "started");
+	return r;
+}
+
 int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e)
 {
-	lock_board(vm);
-	if (vm_power_on(vm, &vm->end_err) || vcpus_start(vm, &vm->end_err)) {
+	if (!vm->powered && vm_start(vm, &vm->end_err)) {
 		vm->end = VM_FAILED;
 		vm->status = VM_STATUS_ERROR;
 	}
 	if (vm->end == VM_RUNNING)
-		start_back_ends(vm);
-	unlock_board(vm);
-	if (vm->end == VM_RUNNING) {
-		vm_event(vm, "started");
 		loop_run(vm->loop);
-	}
 	vcpus_stop(vm);
 	if (vm->cfg->verbose >= 2)
 		say_stats(vm);

@@ -42,9 +42,44 @@ enum vm_end {
 /* @c: borrowed; its descriptors are taken over, also on failure. */
 struct vm *vm_new(struct vm_config *c, struct err *e) MUST_CHECK;
 
-/* Power on and run until the end. Return: the exit status; *e is set if end is VM_FAILED. */
+/*
+ * Power on: the kernel is in memory, the vCPUs run, back ends are open. On the thread that
+ * calls vm_run() next. After a failure only vm_free() may follow.
+ */
+int vm_start(struct vm *vm, struct err *e) MUST_CHECK;
+
+/*
+ * Run until the end, vm_start() first if that was not done.
+ * Return: the exit status; *e is set if end is VM_FAILED.
+ */
 int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e) MUST_CHECK;
 
 void vm_free(struct vm *vm);
+
+/* -- a running VM, from another thread (the API's) ------------------------------------
+ *
+ * From vm_start() until vm_free(), on any thread but the loop's and the vCPUs'. The
+ * guest and its devices may keep the board lock and the vCPUs for a while: each call
+ * waits VM_WAIT_MS at most, then fails with ETIMEDOUT. A VM that has ended fails them
+ * with ESHUTDOWN.
+ */
+#define VM_WAIT_MS 5000
+
+enum vm_state { VM_STATE_RUNNING, VM_STATE_PAUSED, VM_STATE_ENDED };
+
+/*
+ * vCPUs stand still outside guest code; devices finish what they have begun, clocks go on.
+ * Both are no-ops if the VM is in that state already.
+ */
+int vm_pause(struct vm *vm, struct err *e) MUST_CHECK;
+int vm_resume(struct vm *vm, struct err *e) MUST_CHECK;
+int vm_get_state(struct vm *vm, enum vm_state *ret, struct err *e) MUST_CHECK;
+
+int vm_stop(struct vm *vm, struct err *e) MUST_CHECK; /* end it: VM_STOPPED, status 0 */
+int vm_power_button(struct vm *vm, struct err *e) MUST_CHECK; /* ask the guest to shut down */
+
+/* The board lock itself, for what is not listed here: devices' own functions. */
+int vm_lock(struct vm *vm, struct err *e) MUST_CHECK;
+void vm_unlock(struct vm *vm);
 
 #endif

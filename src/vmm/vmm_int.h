@@ -65,11 +65,14 @@ struct vm {
 	struct agent *agent; /* "-- CMD" */
 
 	/* Pausing (vcpu.c): under the lock. */
-	bool pausing, quitting;
+	unsigned pausing; /* how many want it */
+	bool paused;	  /* vm_pause() is one of them */
+	bool quitting;
 	unsigned nr_parked;
 	pthread_cond_t parked, resumed;
 
 	/* Life (vm.c). */
+	bool powered; /* vm_start() was successful */
 	struct task reset_task;
 	struct watch signals;
 	enum vm_end end;
@@ -90,8 +93,13 @@ int vcpus_new(struct vm *vm, struct err *e) MUST_CHECK; /* after the board: need
 int vcpus_start(struct vm *vm, struct err *e) MUST_CHECK;
 void vcpus_signal(void *vm_cpu, enum lapic_signal what, u8 arg); /* for struct lapic_config */
 u64 vcpus_tsc(void *vm_cpu);
-/* Lock held, on the loop's thread. pause returns with every vCPU outside run(). */
+/*
+ * Lock held, any thread but a vCPU's. pause returns with every vCPU outside run(); it nests,
+ * and the vCPUs go on after as many calls of resume. pause_by gives up at @deadline
+ * (os_now_ns()) and then, or when the VM is ending, returns false with nothing changed.
+ */
 void vcpus_pause(struct vm *vm);
+bool vcpus_pause_by(struct vm *vm, u64 deadline) MUST_CHECK;
 void vcpus_resume(struct vm *vm);
 void vcpus_stop(struct vm *vm); /* lock not held; joins the threads */
 void vcpus_free(struct vm *vm);
