@@ -27,6 +27,7 @@
 #define CFG_MAC      18 /* "06:00:ac:10:00:02" */
 #define CFG_CPUS_MAX 240
 #define CFG_MEM_MIN  (8ull << 20)
+#define CFG_CID_MAX  0xfffffffeull
 
 enum cfg_engine { CFG_ENGINE_AUTO, CFG_ENGINE_SOFT, CFG_ENGINE_KVM };
 enum cfg_cpu { CFG_CPU_V3, CFG_CPU_V2, CFG_CPU_MAX }; /* order of enum cpu_model */

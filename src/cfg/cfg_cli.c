@@ -5,7 +5,7 @@
  * "--option value" or "--option=value". Every refusal is one sentence: the option,
  * what was given, what was wanted.
  */
-#include "cfg/cfg.h"
+#include "cfg/cfg_int.h"
 
 #include "base/size.h"
 
@@ -21,100 +21,9 @@ struct option_def {
 	int (*set)(struct vm_config *c, const char *val, struct err *e);
 };
 
-static int want(struct err *e, const char *opt, const char *val, const char *wanted)
-{
-	return err_set(e, EINVAL, "%s: \"%.80s\": want %s", opt, val, wanted);
-}
-
-static int too_many(struct err *e, const char *opt, unsigned max)
-{
-	return err_set(e, EINVAL, "%s: want it at most %u times", opt, max);
-}
-
-static int copy_str(char *dst, size_t cap, const char *opt, const char *val, struct err *e)
-{
-	if (!*val)
-		return err_set(e, EINVAL, "%s: want a value that is not empty", opt);
-	if (strlen(val) >= cap)
-		return err_set(e, EINVAL, "%s: \"%.40s...\": want at most %zu bytes", opt, val,
-			       cap - 1);
-	strcpy(dst, val);
-	return 0;
-}
-
-static bool parse_number(const char *s, u64 min, u64 max, u64 *ret)
-{
-	char *end;
-	u64 v;
-
-	if (*s < '0' || *s > '9')
-		return false;
-	errno = 0;
-	v = strtoull(s, &end, 10);
-	if (errno || *end || v < min || v > max)
-		return false;
-	*ret = v;
-	return true;
-}
-
 bool cfg_parse_size(const char *s, u64 *ret)
 {
 	return size_parse(s, "KMGT", false, ret);
-}
-
-/* One of @names, as its index. */
-static int parse_enum(u32 *ret, const char *opt, const char *val, const char *const *names,
-		      const char *wanted, struct err *e)
-{
-	for (u32 i = 0; names[i]; i++) {
-		if (!strcmp(names[i], val)) {
-			*ret = i;
-			return 0;
-		}
-	}
-	return want(e, opt, val, wanted);
-}
-
-/* -- options with parts: "word,key=value,flag" -------------------------------------- */
-
-struct part {
-	char text[CFG_PATH];
-	const char *val; /* after '=', NULL if there is none */
-};
-
-/* Take the next part of *s; ",," stands for one comma inside it. */
-static int next_part(const char **s, struct part *ret, const char *opt, struct err *e)
-{
-	size_t n = 0;
-	const char *p = *s;
-	char *eq;
-
-	for (; *p; p++) {
-		if (*p == ',' && p[1] != ',')
-			break;
-		if (*p == ',')
-			p++;
-		if (n + 1 == sizeof ret->text)
-			return err_set(e, EINVAL, "%s: want at most %zu bytes", opt, n);
-		ret->text[n++] = *p;
-	}
-	ret->text[n] = '\0';
-	*s = *p ? p + 1 : p;
-	eq = strchr(ret->text, '=');
-	ret->val = eq ? eq + 1 : NULL;
-	if (eq)
-		*eq = '\0';
-	return 0;
-}
-
-static bool is_flag(const struct part *p, const char *name)
-{
-	return !p->val && !strcmp(p->text, name);
-}
-
-static bool is_key(const struct part *p, const char *name)
-{
-	return p->val && !strcmp(p->text, name);
 }
 
 static int set_disk(struct vm_config *c, const char *val, struct err *e)
@@ -352,6 +261,7 @@ static const struct option_def options[] = {
 	{ "--net", "user[,forward=HOST:GUEST]|tap=NAME|none", "network (user); may repeat",
 	  set_net },
 	{ "--share", "DIRECTORY[,tag=NAME][,ro]", "share a host directory (virtio-fs)", set_share },
+	{ "--vsock", "cid=N,path=SOCKET", "sockets between host and guest", set_vsock },
 	{ "--serial", "stdio|pty|unix:PATH|file:PATH|none", "first serial port (stdio)",
 	  set_serial },
 	{ "--name", "NAME", "name of the VM", set_name },

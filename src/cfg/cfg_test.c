@@ -40,6 +40,9 @@ TEST(options_fill_the_config)
 	CHECK_STR(c.net[0].tap, "tap0");
 	CHECK_EQ(parse(2, "--share", "/srv,tag=x,ro"), 0);
 	CHECK_STR(c.share[0].tag, "x");
+	CHECK_EQ(parse(2, "--vsock", "cid=5,path=/run/v"), 0);
+	CHECK_EQ(c.vsock.cid, 5);
+	CHECK_STR(c.vsock.uds_path, "/run/v");
 }
 
 TEST(everything_after_two_dashes_is_the_command)

@@ -27,9 +27,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -42,6 +40,7 @@ struct launch {
 	struct proc net[CFG_NETS];
 	unsigned nr_net;
 	bool own_socket; /* the serial socket's path is ours to remove on failure */
+	bool own_vsock;	 /* and the vsock's */
 	struct termios tty;
 	bool has_tty;
 };
@@ -162,46 +161,6 @@ static int open_shares(struct vm_config *c, struct err *e)
 
 /* -- serial --------------------------------------------------------------------------------- */
 
-/* A socket that nobody listens on any more; anything else is not ours to remove. */
-static bool is_stale(const struct sockaddr_un *a)
-{
-	struct stat st;
-	bool refused;
-	int fd;
-
-	if (lstat(a->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return false;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	refused = connect(fd, (const struct sockaddr *)a, sizeof *a) < 0 && errno == ECONNREFUSED;
-	close(fd);
-	return refused;
-}
-
-static int listen_at(const char *path, i32 *ret, struct err *e)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0)
-		return err_set(e, errno, "--serial: %s", strerror(errno));
-	strncpy(a.sun_path, path, sizeof a.sun_path - 1);
-	if (is_stale(&a))
-		unlink(path);
-	if (bind(fd, (const struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 4) < 0) {
-		int code = errno;
-
-		close(fd);
-		if (code == EADDRINUSE)
-			return err_set(e, code,
-				       "--serial: %s: in use: want a path that does not "
-				       "exist yet",
-				       path);
-		return err_set(e, code, "--serial: %s: %s", path, strerror(code));
-	}
-	*ret = fd;
-	return 0;
-}
-
 static int open_serial(struct launch *l, struct err *e)
 {
 	struct vm_config *c = &l->cfg;
@@ -215,9 +174,24 @@ static int open_serial(struct launch *l, struct err *e)
 		return open_one("--serial", c->serial + 5, O_WRONLY | O_CREAT | O_TRUNC,
 				&c->serial_fd, e);
 	} else if (!strncmp(c->serial, "unix:", 5)) {
-		TRY(listen_at(c->serial + 5, &c->serial_fd, e));
+		c->serial_fd = fd_listen_unix(c->serial + 5, 4, e);
+		if (c->serial_fd < 0)
+			return err_wrap(e, "--serial");
 		l->own_socket = true;
 	}
+	return 0;
+}
+
+static int open_vsock(struct launch *l, struct err *e)
+{
+	struct vsock_config *v = &l->cfg.vsock;
+
+	if (!v->present)
+		return 0;
+	v->fd = fd_listen_unix(v->uds_path, 64, e);
+	if (v->fd < 0)
+		return err_wrap(e, "--vsock");
+	l->own_vsock = true;
 	return 0;
 }
 
@@ -402,6 +376,7 @@ static int open_all(struct launch *l, struct err *e)
 	TRY(open_boot(&l->cfg, e));
 	TRY(open_shares(&l->cfg, e));
 	TRY(open_serial(l, e));
+	TRY(open_vsock(l, e));
 	return open_nets(l, e);
 }
 
@@ -409,7 +384,7 @@ static int open_all(struct launch *l, struct err *e)
  */
 
 #define FD_CONFIG 3
-#define FDS_MAX   (2 + CFG_INITRDS + CFG_DISKS * (1 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 1)
+#define FDS_MAX   (2 + CFG_INITRDS + CFG_DISKS * (1 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 2)
 
 struct fd_list {
 	struct proc_fd map[FDS_MAX];
@@ -442,6 +417,7 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 	for (u32 i = 0; i < c->nr_shares; i++)
 		pass(l, &c->share[i].fd);
 	pass(l, &c->serial_fd);
+	pass(l, &c->vsock.fd);
 }
 
 static int write_config(const struct vm_config *c, struct err *e)
@@ -499,6 +475,8 @@ static void clean_up(struct launch *l)
 {
 	if (l->own_socket)
 		unlink(l->cfg.serial + 5);
+	if (l->own_vsock)
+		unlink(l->cfg.vsock.uds_path);
 	for (unsigned i = 0; i < l->nr_net; i++) {
 		proc_kill(&l->net[i], SIGTERM);
 		proc_wait(&l->net[i]);

@@ -121,6 +121,14 @@ int fd_pipe(int ret[2]) MUST_CHECK;
 int fd_nonblock(int fd, bool on);
 void fd_close(int *fd); /* if >= 0; sets -1. For CLEANUP() as well. */
 
+/*
+ * A non-blocking stream socket that listens at @path; a socket there that nobody listens
+ * on any more is replaced, anything else refused. Or negative errno with *e set.
+ */
+int fd_listen_unix(const char *path, int backlog, struct err *e) MUST_CHECK;
+/* The same, connected to @path at once or not at all; or negative errno. */
+int fd_connect_unix(const char *path) MUST_CHECK;
+
 #define FD_PASS_MAX 16
 
 /* One message with @nr descriptors attached (0..FD_PASS_MAX); at least one byte of data. */

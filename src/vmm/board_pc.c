@@ -11,7 +11,7 @@
  * 20-23 (HPET) to the I/O APIC only.
  *
  * PCI slots: 0 host bridge, 1 rng, 2-5 net, 6-21 disk, 22-25 shared directories, 26
- * console of the guest agent.
+ * console of the guest agent, 27 vsock.
  */
 #include "base/bits.h"
 #include "blk/blk.h"
@@ -31,7 +31,7 @@
 #define SCI_IRQ       9
 #define PHYS_BITS     46
 
-enum { SLOT_RNG = 1, SLOT_NET = 2, SLOT_DISK = 6, SLOT_SHARE = 22, SLOT_AGENT = 26 };
+enum { SLOT_RNG = 1, SLOT_NET = 2, SLOT_DISK = 6, SLOT_SHARE = 22, SLOT_AGENT = 26, SLOT_VSOCK };
 
 /* -- wires that end outside the devices ------------------------------------------------- */
 
@@ -289,6 +289,12 @@ static int plug_virtio_devices(struct vm *vm, struct err *e)
 						 .read_only = s->read_only };
 
 		TRY(plug_virtio(vm, SLOT_SHARE + i, &virtio_fs_class, "share", &c, e));
+	}
+	if (vm->vsock) {
+		const struct virtio_vsock_cfg c = { .guest_cid = vm->cfg->vsock.cid,
+						 .backend = vm->vsock };
+
+		TRY(plug_virtio(vm, SLOT_VSOCK, &virtio_vsock_class, "vsock", &c, e));
 	}
 	if (vm->agent) {
 		struct virtio_console_cfg c;

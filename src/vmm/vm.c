@@ -356,6 +356,7 @@ static int make(struct vm *vm, struct err *e)
 	TRY(open_disks(vm, e));
 	TRY(open_nets(vm, e));
 	TRY(open_agent(vm, e));
+	TRY(ends_open(vm, e));
 	TRY(board_new(vm, e));
 	return make_cpus(vm, e);
 }
@@ -459,6 +460,7 @@ void vm_free(struct vm *vm)
 			blk_drain(vm->blk[i]);
 	board_free(vm);
 	agent_free(vm->agent);
+	ends_close(vm);
 	for (u32 i = 0; i < vm->cfg->nr_nets; i++)
 		net_close(vm->net[i]);
 	for (u32 i = 0; i < vm->cfg->nr_disks; i++)

@@ -22,6 +22,7 @@ struct agent;
 struct blk;
 struct net_port;
 struct pci_host;
+struct vsock_backend;
 
 #define VM_DEVS_MAX (64 + PC_MAX_CPUS)
 
@@ -63,6 +64,7 @@ struct vm {
 	struct blk *blk[CFG_DISKS];
 	struct net_port *net[CFG_NETS];
 	struct agent *agent; /* "-- CMD" */
+	struct vsock_backend *vsock;
 
 	/* Pausing (vcpu.c): under the lock. */
 	unsigned pausing; /* how many want it */
@@ -86,6 +88,11 @@ int board_new(struct vm *vm, struct err *e) MUST_CHECK;
 void board_free(struct vm *vm);
 void board_reset(struct vm *vm); /* power-on values everywhere; vCPUs are parked */
 int board_assign_pci(struct vm *vm, struct err *e) MUST_CHECK; /* what firmware does after it */
+
+/* -- ends.c: host ends of the devices beyond disks and networks --------------------- */
+
+int ends_open(struct vm *vm, struct err *e) MUST_CHECK; /* before the board */
+void ends_close(struct vm *vm);				  /* after it */
 
 /* -- vcpu.c ------------------------------------------------------------------------ */
 

@@ -3,8 +3,8 @@
 
 _vireo_run() {
   local cur=$1 prev=$2 o
-  local opts="--engine --cpus --cpu --memory --kernel --initrd --cmdline --disk --net --share --serial
-    --name --debug-exit --test-device --json --help -v --"
+  local opts="--engine --cpus --cpu --memory --kernel --initrd --cmdline --disk --net --share --vsock
+    --serial --name --debug-exit --test-device --json --help -v --"
   case $prev in
     --engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")) ;;
     --cpu) COMPREPLY=($(compgen -W "x86-64-v3 x86-64-v2 max" -- "$cur")) ;;
@@ -12,6 +12,7 @@ _vireo_run() {
     --memory) COMPREPLY=($(compgen -W "512M 1G 2G 4G" -- "$cur")) ;;
     --kernel | --initrd) COMPREPLY=($(compgen -f -- "$cur")); compopt -o filenames ;;
     --share) COMPREPLY=($(compgen -d -- "$cur")); compopt -o filenames -o nospace ;;
+    --vsock) COMPREPLY=($(compgen -W "cid= cid=3,path=" -- "$cur")); compopt -o nospace ;;
     --net) COMPREPLY=($(compgen -W "user user,forward= tap= none" -- "$cur")); compopt -o nospace ;;
     --serial) COMPREPLY=($(compgen -W "stdio pty unix: file: none" -- "$cur")); compopt -o nospace ;;
     --disk)

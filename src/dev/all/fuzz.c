@@ -7,6 +7,7 @@
 #include "dev/virtio/virtio.h"
 #include "mem/mem.h"
 #include "net/net.h"
+#include "net/vsock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,8 @@ struct dev_fuzz {
 	struct dev *dev[MAX_DEVS];
 	unsigned nr;
 	struct dev *lapic[NR_CPUS];
-	struct dev *virtio[4]; /* transports */
+	struct vsock_backend vsock;
+	struct dev *virtio[8]; /* transports */
 	unsigned nr_virtio;
 	u8 a[IMG], b[IMG];
 	const char *broken;
@@ -105,6 +107,25 @@ static void net_can_receive(struct net_port *p UNUSED)
 {
 }
 
+/* A host end for everybody that takes a little, and hangs up at the end of the guest's data. */
+static void *vsock_connect(struct vsock_backend *b, struct vsock_conn *c, u32 guest_port,
+			   u32 host_port UNUSED)
+{
+	if (guest_port & 1)
+		return NULL;
+	b->guest->accept(c);
+	return c;
+}
+
+static size_t vsock_send(void *host UNUSED, const void *buf UNUSED, size_t len)
+{
+	return len < 100 ? len : 100;
+}
+
+static void vsock_event(void *host UNUSED)
+{
+}
+
 static bool add_virtio(struct dev_fuzz *z, const struct virtio_class *c, const void *cfg)
 {
 	struct dev_env env = z->f.env;
@@ -121,12 +142,16 @@ static bool power_on(struct dev_fuzz *z)
 {
 	const struct virtio_rng_cfg rng = { .fill = fill };
 	struct virtio_net_cfg net = { .port = &z->net, .mac = { 2 } };
+	struct virtio_vsock_cfg vsock = { .guest_cid = 3, .backend = &z->vsock };
 	struct virtio_console_cfg con = { .nr_ports = 1, .port[0] = { .console = true } };
 
 	fake_init(&z->f);
 	z->nr = z->nr_virtio = 0;
 	z->irqs = (struct pc_irqs){ 0 };
 	z->net = (struct net_port){ .send = net_send, .can_receive = net_can_receive };
+	z->vsock = (struct vsock_backend){ .connect = vsock_connect, .connected = vsock_event,
+					   .send = vsock_send, .can_receive = vsock_event,
+					   .guest_done = vsock_event, .closed = vsock_event };
 	z->broken = NULL;
 	z->f.lapics.eoi = ioapic_eoi;
 	z->bus = bus_new();
@@ -138,7 +163,8 @@ static bool power_on(struct dev_fuzz *z)
 	con.port[0].chr = &z->f.chr;
 	return add(z, &lapic_class) && add_virtio(z, &virtio_rng_class, &rng) &&
 	       add_virtio(z, &virtio_net_class, &net) &&
-	       add_virtio(z, &virtio_console_class, &con);
+	       add_virtio(z, &virtio_console_class, &con) &&
+	       add_virtio(z, &virtio_vsock_class, &vsock);
 }
 
 static void power_off(struct dev_fuzz *z)

@@ -85,7 +85,7 @@ struct virtio_rng_cfg {
 
 struct virtio_vsock_cfg {
 	u64 guest_cid; /* 3 or more */
-	struct vsock_backend *backend; /* vsock.h */
+	struct vsock_backend *backend; /* net/vsock.h */
 };
 
 struct virtio_share_cfg { /* virtio_9p_class and virtio_fs_class */

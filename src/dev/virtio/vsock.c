@@ -8,10 +8,9 @@
  * control packets need no queue. A closed connection stays in the list until its
  * RST is delivered, and is freed at the end of a notification, never under a caller.
  */
-#include "dev/virtio/vsock.h"
-
 #include "base/bits.h"
 #include "dev/virtio/virtio.h"
+#include "net/vsock.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -46,7 +45,7 @@ struct PACKED vsock_hdr {
 };
 
 /*
- * GUEST_ASKS: the guest connects; vsock_accept() -> UP.
+ * GUEST_ASKS: the guest connects; accept() -> UP.
  * HOST_ASKS: the host connects; the guest's RESPONSE -> UP.
  * DEAD: no host end any more; gone once its pending RST is delivered.
  */
@@ -204,7 +203,7 @@ static u32 credit(const struct vsock_conn *c)
 	return used < c->peer_alloc ? c->peer_alloc - used : 0;
 }
 
-size_t vsock_receive(struct vsock_conn *c, const void *buf, size_t len)
+static size_t from_host(struct vsock_conn *c, const void *buf, size_t len)
 {
 	size_t n = 0;
 
@@ -224,7 +223,7 @@ size_t vsock_receive(struct vsock_conn *c, const void *buf, size_t len)
 	return n;
 }
 
-void vsock_accept(struct vsock_conn *c)
+static void accept_guest(struct vsock_conn *c)
 {
 	if (c->state != GUEST_ASKS)
 		return;
@@ -232,7 +231,7 @@ void vsock_accept(struct vsock_conn *c)
 	tell(c, OP_RESPONSE);
 }
 
-void vsock_host_done(struct vsock_conn *c)
+static void host_done(struct vsock_conn *c)
 {
 	if (c->state != UP || c->host_done)
 		return;
@@ -240,7 +239,7 @@ void vsock_host_done(struct vsock_conn *c)
 	tell(c, OP_SHUTDOWN);
 }
 
-void vsock_close(struct vsock_conn *c)
+static void close_conn(struct vsock_conn *c)
 {
 	c->host = NULL;
 	c->state = DEAD;
@@ -248,9 +247,9 @@ void vsock_close(struct vsock_conn *c)
 	tell(c, OP_RST);
 }
 
-struct vsock_conn *vsock_connect(struct dev *d, u32 host_port, u32 guest_port, void *host)
+static struct vsock_conn *connect_guest(void *dev, u32 host_port, u32 guest_port, void *host)
 {
-	struct virtio_vsock *vs = container_of(d, struct virtio_vsock, v.dev);
+	struct virtio_vsock *vs = dev;
 	struct vsock_conn *c;
 
 	if (!virtio_running(&vs->v) || find(vs, host_port, guest_port))
@@ -285,7 +284,7 @@ static void check_done(struct vsock_conn *c)
 		c->vs->b->guest_done(c->host);
 }
 
-void vsock_writable(struct vsock_conn *c)
+static void host_writable(struct vsock_conn *c)
 {
 	while (c->state == UP && c->buf_len) {
 		size_t room = BUF_ALLOC - c->buf_at;
@@ -502,6 +501,15 @@ static void vsock_fini(struct dev *d)
 	vs->b->dev = NULL;
 }
 
+static const struct vsock_guest guest_ops = {
+	.connect = connect_guest,
+	.accept = accept_guest,
+	.receive = from_host,
+	.host_done = host_done,
+	.writable = host_writable,
+	.close = close_conn,
+};
+
 static int vsock_init(struct dev *d, const void *cfg, struct err *e)
 {
 	struct virtio_vsock *vs = container_of(d, struct virtio_vsock, v.dev);
@@ -512,7 +520,8 @@ static int vsock_init(struct dev *d, const void *cfg, struct err *e)
 		return err_set(e, EINVAL, "guest cid %llu: want 3..4294967294",
 			       (unsigned long long)c->guest_cid);
 	vs->b = c->backend;
-	vs->b->dev = d;
+	vs->b->guest = &guest_ops;
+	vs->b->dev = vs;
 	vs->cid = c->guest_cid;
 	vs->v.offered = F_STREAM;
 	vs->v.config_len = sizeof cid;

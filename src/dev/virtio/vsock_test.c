@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* vsock_test.c - virtio-vsock against a fake host side */
-#include "dev/virtio/vsock.h"
-
 #include "base/test.h"
 #include "dev/virtio/drv_test.h"
+#include "net/vsock.h"
 
 enum { REQUEST = 1, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST };
 
@@ -24,7 +23,7 @@ static void *fake_connect(struct vsock_backend *b, struct vsock_conn *c, u32 gue
 	if (f->refuse)
 		return NULL;
 	f->c = c;
-	vsock_accept(c);
+	b->guest->accept(c);
 	return f;
 }
 
@@ -169,12 +168,12 @@ TEST(vsock_guest_data_waits_for_the_host_within_its_credit)
 	send_op(&t, SHUTDOWN, 0, 2);
 	CHECK_EQ(f.done, 0);
 	f.room = 20000;
-	vsock_writable(f.c);
+	f.b.guest->writable(f.c);
 	CHECK_EQ(f.got, 20100);
 	CHECK_EQ(next_op(&t, &h), CREDIT_UPDATE);
 	CHECK_EQ(h.fwd_cnt, 20100);
 	f.room = 1 << 20;
-	vsock_writable(f.c);
+	f.b.guest->writable(f.c);
 	CHECK_EQ(f.got, 60000);
 	CHECK_EQ(f.done, 1);
 	drv_close(&t);
@@ -208,24 +207,24 @@ TEST(vsock_host_connects_and_respects_the_guests_credit)
 	struct hdr h;
 
 	CHECK(open_vsock(&t, &f));
-	c = vsock_connect(f.b.dev, 80, 1000, &f);
+	c = f.b.guest->connect(f.b.dev, 80, 1000, &f);
 	CHECK(c);
-	CHECK(!vsock_connect(f.b.dev, 80, 1000, &f)); /* ports in use */
-	CHECK_EQ(vsock_receive(c, data, 10), 0);      /* not up yet */
+	CHECK(!f.b.guest->connect(f.b.dev, 80, 1000, &f)); /* ports in use */
+	CHECK_EQ(f.b.guest->receive(c, data, 10), 0);      /* not up yet */
 	add_rx(&t, 8);
 	CHECK_EQ(next_op(&t, &h), REQUEST);
 	send_op(&t, RESPONSE, 0, 0);
 	CHECK_EQ(f.connected, 1);
 	CHECK_EQ(f.can_receive, 1); /* for the attempt before */
-	CHECK_EQ(vsock_receive(c, data, sizeof data), 10000);
+	CHECK_EQ(f.b.guest->receive(c, data, sizeof data), 10000);
 	for (unsigned n = 0; n < 10000; n += h.len)
 		CHECK_EQ(next_op(&t, &h), RW);
 	send_op(&t, CREDIT_UPDATE, 0, 0); /* nothing consumed: still no credit */
 	CHECK_EQ(f.can_receive, 1);
-	vsock_host_done(c);
+	f.b.guest->host_done(c);
 	CHECK_EQ(next_op(&t, &h), SHUTDOWN);
 	CHECK_EQ(h.flags, 2);
-	vsock_close(c);
+	f.b.guest->close(c);
 	CHECK_EQ(next_op(&t, &h), RST);
 	CHECK_EQ(f.closed, 0); /* the host end closed it itself */
 	drv_close(&t);
@@ -238,8 +237,8 @@ TEST(vsock_connection_flood_is_bounded)
 
 	CHECK(open_vsock(&t, &f));
 	for (u32 i = 0; i < 2000; i++)
-		(void)vsock_connect(f.b.dev, i, i, &f);
-	CHECK(!vsock_connect(f.b.dev, 5000, 1, &f));
+		(void)f.b.guest->connect(f.b.dev, i, i, &f);
+	CHECK(!f.b.guest->connect(f.b.dev, 5000, 1, &f));
 	drv_write(&t, 20, 1, 0);
 	CHECK_EQ(f.closed, 256);
 	drv_close(&t);
