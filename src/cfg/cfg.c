@@ -13,6 +13,7 @@ void cfg_init(struct vm_config *c)
 		.memory = 512ull << 20,
 		.kernel.fd = -1,
 		.serial_fd = -1,
+		.kvm_fd = -1,
 		.vsock.fd = -1,
 	};
 	for (unsigned i = 0; i < CFG_INITRDS; i++)

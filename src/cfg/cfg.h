@@ -135,7 +135,8 @@ struct memhp_config {
 
 struct vm_config {
 	char name[CFG_NAME];
-	u32 engine; /* enum cfg_engine */
+	u32 engine; /* enum cfg_engine; once chosen, not auto */
+	i32 kvm_fd; /* /dev/kvm for CFG_ENGINE_KVM, -1 = none */
 	u32 cpu;    /* enum cfg_cpu */
 	u32 nr_cpus;
 	u64 memory; /* bytes */

@@ -117,6 +117,7 @@ static int plug_lapics(struct vm *vm, struct err *e)
 			.tsc = vcpus_tsc,
 			.signal = vcpus_signal,
 			.ctx = &vm->cpu[i],
+			.passive = vm->engine->chips != NULL,
 		};
 
 		vm->cpu[i].lapic = keep(vm, dev_new(&lapic_class, "lapic", &env, &c, e));
@@ -128,16 +129,17 @@ static int plug_lapics(struct vm *vm, struct err *e)
 
 static int plug_interrupts(struct vm *vm, struct err *e)
 {
+	const struct ioapic_config cfg = chips_ioapic(vm);
 	struct dev *pic, *ioapic;
 
 	pic = plug(vm, &pic8259_class, "pic", 0x20,
-		   (struct dev_env){ .irq = { lapic_lint0(&vm->lapics) } }, NULL, e);
+		   (struct dev_env){ .irq = { chips_intr(vm) } }, NULL, e);
 	if (!pic)
 		return -e->code;
 	TRY(also_at(vm, pic, 1, 0xa0, e));
 	TRY(also_at(vm, pic, 2, 0x4d0, e));
 	ioapic = plug(vm, &ioapic_class, "ioapic", IOAPIC_BASE,
-		      (struct dev_env){ .msi = lapic_set_sink(&vm->lapics) }, NULL, e);
+		      (struct dev_env){ .msi = chips_msi(vm) }, &cfg, e);
 	if (!ioapic)
 		return -e->code;
 	vm->irqs = (struct pc_irqs){ .pic = pic, .ioapic = ioapic };
@@ -255,7 +257,7 @@ static int plug_virtio(struct vm *vm, unsigned slot, const struct virtio_class *
 	const struct dev_env env = {
 		.mem = vm->mem,
 		.clock = vm->clock,
-		.msi = lapic_set_sink(&vm->lapics),
+		.msi = chips_msi(vm),
 	};
 
 	return keep(vm, virtio_pci_new(c, cfg, vm->pci, slot, id, &env, e)) ? 0 : -e->code;

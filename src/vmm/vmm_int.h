@@ -94,6 +94,18 @@ int board_assign_pci(struct vm *vm, struct err *e) MUST_CHECK; /* what firmware 
 int ends_open(struct vm *vm, struct err *e) MUST_CHECK; /* before the board */
 void ends_close(struct vm *vm);				  /* after it */
 
+/* -- chips.c: the local APICs, ours or the engine's ---------------------------------- */
+
+struct msi_sink chips_msi(struct vm *vm); /* where messages go */
+struct irq chips_intr(struct vm *vm);	  /* where the PIC's wire goes */
+struct ioapic_config chips_ioapic(struct vm *vm);
+/*
+ * The engine's local APICs from our devices, after every set_state() and load; our devices from
+ * the engine's, before they are saved. No-ops where the engine has none. The vCPUs are parked.
+ */
+int chips_load(struct vm *vm, struct err *e) MUST_CHECK;
+void chips_save(struct vm *vm);
+
 /* -- vcpu.c ------------------------------------------------------------------------ */
 
 int vcpus_new(struct vm *vm, struct err *e) MUST_CHECK; /* after the board: needs local APICs */
