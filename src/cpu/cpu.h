@@ -10,6 +10,7 @@
 #ifndef CPU_CPU_H
 #define CPU_CPU_H
 
+#include "base/bits.h"
 #include "base/compiler.h"
 #include "base/err.h"
 #include "base/types.h"
@@ -66,6 +67,10 @@ struct cpu_virtual {
 	u64 random; /* state of RDRAND and RDSEED, see cpu_virtual_random() */
 };
 
+/* Optimisations of the software engine that tests switch off one by one. */
+#define CPU_OFF_SYSTEM BIT(0) /* SYSCALL, SYSRET, PUSHF and the like inside translated code */
+#define CPU_OFF_REP    BIT(1) /* REP MOVS and STOS likewise */
+
 struct cpu_config {
 	struct mem *mem;
 	unsigned nr_vcpus;
@@ -78,6 +83,7 @@ struct cpu_config {
 	unsigned max_block;   /* tests: instructions per translated block, 0 = default */
 	bool single_block;    /* tests: translated code comes back to C after every block */
 	u32 run_insns;	      /* tests: so many instructions per run (64 or more), counted exactly; 0 = off */
+	u32 off;	      /* tests: CPU_OFF_*, what translated code leaves to the interpreter */
 	struct cpu_virtual *virt; /* tests: borrowed; NULL = the host's */
 	int kvm_fd; /* KVM: /dev/kvm from cpu_kvm_open(), borrowed until vm_free() */
 };

@@ -398,7 +398,7 @@ static void start_back_ends(struct vm *vm)
 /* -v -v: what the engine counted. The vCPUs have stopped. */
 static void say_stats(struct vm *vm)
 {
-	char text[1024];
+	char text[4096];
 
 	for (u32 i = 0; i < vm->cfg->nr_cpus && vm->engine->stats; i++) {
 		if (!vm->cpu[i].v || !vm->engine->stats(vm->cpu[i].v, text, sizeof text))

@@ -56,6 +56,9 @@ struct jit_regs {
 	u64 site;     /* exit: index of the guest instruction in its block */
 	u64 last;     /* code offset of the last indirect branch but calls */
 	u64 ret;      /* interpreter call: where to continue */
+	struct table *active; /* gs base is its e */
+	struct table *user;   /* that of user mode now */
+	u64 syscall_odd;      /* non-zero: SYSCALL and SYSRET are the interpreter's (jit.c) */
 	i64 left;     /* cfg.run_insns: to go; counted down at the start of each block */
 };
 
