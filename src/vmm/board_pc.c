@@ -21,6 +21,7 @@
 #include "vmm/agent.h"
 #include "vmm/vmm_int.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -263,21 +264,38 @@ static int plug_virtio(struct vm *vm, unsigned slot, const struct virtio_class *
 	return keep(vm, virtio_pci_new(c, cfg, vm->pci, slot, id, &env, e)) ? 0 : -e->code;
 }
 
-static int plug_virtio_devices(struct vm *vm, struct err *e)
+static int plug_nets(struct vm *vm, struct err *e)
 {
-	const struct virtio_rng_cfg rng = { .fill = random_bytes, .ctx = vm };
 	unsigned slot = SLOT_NET;
 
-	TRY(plug_virtio(vm, SLOT_RNG, &virtio_rng_class, "rng", &rng, e));
 	for (unsigned i = 0; i < vm->cfg->nr_nets; i++) {
-		const struct virtio_net_cfg c = {
+		const struct net_config *n = &vm->cfg->net[i];
+		struct virtio_net_cfg c = {
 			.port = vm->net[i],
 			.mac = { 0x52, 0x54, 0x00, 0x56, 0x52, (u8)i },
+			.mtu = (u16)n->mtu,
+			.rx = ends_limit(&n->rx_limit),
+			.tx = ends_limit(&n->tx_limit),
 		};
 
-		if (vm->net[i])
-			TRY(plug_virtio(vm, slot++, &virtio_net_class, "net", &c, e));
+		if (!vm->net[i])
+			continue;
+		if (*n->mac && !cfg_parse_mac(n->mac, c.mac))
+			return err_set(e, EINVAL, "net: %s: want a MAC address", n->mac);
+		TRY(plug_virtio(vm, slot++, &virtio_net_class, "net", &c, e));
+		vm->nic[i] = vm->dev[vm->nr_devs - 1];
 	}
+	return 0;
+}
+
+static int plug_virtio_devices(struct vm *vm, struct err *e)
+{
+	const struct virtio_rng_cfg rng = { .fill = random_bytes,
+					    .ctx = vm,
+					    .limit = ends_limit(&vm->cfg->rng_limit) };
+
+	TRY(plug_virtio(vm, SLOT_RNG, &virtio_rng_class, "rng", &rng, e));
+	TRY(plug_nets(vm, e));
 	for (unsigned i = 0; i < vm->cfg->nr_disks; i++) {
 		const struct virtio_blk_cfg c = { .blk = vm->blk[i],
 						  .read_only = vm->cfg->disk[i].read_only };

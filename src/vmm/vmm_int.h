@@ -6,6 +6,7 @@
 #define VMM_VMM_INT_H
 
 #include "base/clock.h"
+#include "base/ratelimit.h"
 #include "cfg/cfg.h"
 #include "cpu/cpu.h"
 #include "dev/dev.h"
@@ -63,6 +64,7 @@ struct vm {
 	struct chr *serial;
 	struct blk *blk[CFG_DISKS];
 	struct net_port *net[CFG_NETS];
+	struct dev *nic[CFG_NETS]; /* transports; NULL: none there */
 	struct agent *agent; /* "-- CMD" */
 	struct vsock_backend *vsock;
 
@@ -93,6 +95,7 @@ int board_assign_pci(struct vm *vm, struct err *e) MUST_CHECK; /* what firmware 
 
 int ends_open(struct vm *vm, struct err *e) MUST_CHECK; /* before the board */
 void ends_close(struct vm *vm);				  /* after it */
+struct ratelimit_cfg ends_limit(const struct limit_config *c);
 
 /* -- chips.c: the local APICs, ours or the engine's ---------------------------------- */
 
