@@ -85,6 +85,16 @@ int field_save(const struct field *f, const void *obj, u8 *buf, size_t len)
 	return (int)n;
 }
 
+size_t field_saved_size(const struct field *f)
+{
+	size_t n = 0;
+
+	for (; f->name; f++)
+		if (f->type != FIELD_SKIP)
+			n += strlen(f->name) + f->size + 3;
+	return n;
+}
+
 static const struct field *find(const struct field *f, const u8 *name, size_t nl)
 {
 	for (; f->name; f++)

@@ -33,7 +33,7 @@ struct field {
 #define FIELD(S, m, ...)                                                                           \
 	{                                                                                          \
 		.name = #m, .offset = offsetof(S, m), .size = sizeof((S *)0)->m,                   \
-		.align = _Alignof(__typeof__(((S *)0)->m)), .type = FIELD_TYPE_(((S *)0)->m),      \
+		.align = __alignof__(((S *)0)->m), .type = FIELD_TYPE_(((S *)0)->m),      \
 		__VA_ARGS__                                                                        \
 	}
 
@@ -41,7 +41,7 @@ struct field {
 #define FIELD_ARRAY(S, m)                                                                          \
 	{                                                                                          \
 		.name = #m, .offset = offsetof(S, m), .size = sizeof((S *)0)->m,                   \
-		.align = _Alignof(__typeof__(((S *)0)->m)),                                        \
+		.align = __alignof__(((S *)0)->m),                                        \
 		.type = _Generic(&((S *)0)->m, u16(*)[array_len(((S *)0)->m)]: FIELD_BYTES,        \
 				 u32(*)[array_len(((S *)0)->m)]: FIELD_BYTES,                      \
 				 u64(*)[array_len(((S *)0)->m)]: FIELD_BYTES)                      \
@@ -51,7 +51,7 @@ struct field {
 #define FIELD_NOT_SAVED(S, m)                                                                      \
 	{                                                                                          \
 		.name = #m, .offset = offsetof(S, m), .size = sizeof((S *)0)->m,                   \
-		.align = _Alignof(__typeof__(((S *)0)->m)), .type = FIELD_SKIP                     \
+		.align = __alignof__(((S *)0)->m), .type = FIELD_SKIP                     \
 	}
 
 #define FIELD_END                                                                                  \
@@ -74,6 +74,9 @@ size_t field_print(const struct field *f, const void *obj, char *buf, size_t len
  * Return: bytes used, or -ENOSPC.
  */
 int field_save(const struct field *f, const void *obj, u8 *buf, size_t len);
+
+/* Bytes field_save() needs. */
+size_t field_saved_size(const struct field *f);
 
 /*
  * Decode into obj. The stream is hostile: unknown names, wrong sizes and

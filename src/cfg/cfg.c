@@ -6,26 +6,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-void cfg_init(struct vm_config *c)
+void cfg_forget_open(struct vm_config *c)
 {
-	*c = (struct vm_config){
-		.nr_cpus = 1,
-		.memory = 512ull << 20,
-		.kernel.fd = -1,
-		.serial_fd = -1,
-		.kvm_fd = -1,
-		.vsock.fd = -1,
-	};
+	c->kernel.fd = c->serial_fd = c->vsock.fd = -1;
 	for (unsigned i = 0; i < CFG_INITRDS; i++)
 		c->initrd[i].fd = -1;
-	for (unsigned i = 0; i < CFG_DISKS; i++)
+	for (unsigned i = 0; i < CFG_DISKS; i++) {
 		c->disk[i].fd = -1;
+		c->disk[i].nr_files = 0;
+		memset(c->disk[i].secret, 0, sizeof c->disk[i].secret);
+	}
 	for (unsigned i = 0; i < CFG_NETS; i++)
 		c->net[i].fd = -1;
 	for (unsigned i = 0; i < CFG_SHARES; i++)
 		c->share[i].fd = -1;
 	for (unsigned i = 0; i < CFG_PMEMS; i++)
 		c->pmem[i].fd = -1;
+}
+
+void cfg_init(struct vm_config *c)
+{
+	*c = (struct vm_config){ .nr_cpus = 1, .memory = 512ull << 20 };
+	cfg_forget_open(c);
+}
+
+int cfg_check_limits(const struct vm_config *c, struct err *e)
+{
+	if (c->memory < CFG_MEM_MIN || c->memory % 4096 || c->memory >> 46)
+		return err_set(e, EINVAL, "memory: %llu bytes: want pages, 8 MiB or more",
+			       (unsigned long long)c->memory);
+	if (c->nr_cpus < 1 || c->nr_cpus > CFG_CPUS_MAX)
+		return err_set(e, EINVAL, "cpus: %u: want 1..%d", c->nr_cpus, CFG_CPUS_MAX);
+	if (c->engine > CFG_ENGINE_KVM || c->cpu > CFG_CPU_MAX)
+		return err_set(e, EINVAL, "engine %u, CPU model %u: unknown", c->engine, c->cpu);
+	for (unsigned i = 0; i < c->nr_nets; i++)
+		if (c->net[i].kind > CFG_NET_TAP)
+			return err_set(e, EINVAL, "network %u: unknown kind %u", i, c->net[i].kind);
+	return 0;
 }
 
 int cfg_check(const struct vm_config *c, struct err *e)

@@ -135,8 +135,7 @@ struct memhp_config {
 
 struct vm_config {
 	char name[CFG_NAME];
-	u32 engine; /* enum cfg_engine; once chosen, not auto */
-	i32 kvm_fd; /* /dev/kvm for CFG_ENGINE_KVM, -1 = none */
+	u32 engine; /* enum cfg_engine */
 	u32 cpu;    /* enum cfg_cpu */
 	u32 nr_cpus;
 	u64 memory; /* bytes */
@@ -172,6 +171,8 @@ struct vm_config {
 };
 
 void cfg_init(struct vm_config *c); /* defaults */
+/* As if nothing had been opened: no descriptors, no passphrases, names only. */
+void cfg_forget_open(struct vm_config *c);
 void cfg_fini(struct vm_config *c); /* frees what cfg_from_json() allocated */
 
 /*
@@ -185,13 +186,13 @@ int cfg_parse_args(struct vm_config *c, int argc, char **argv, struct err *e) MU
 /* What options cannot check alone. */
 int cfg_check(const struct vm_config *c, struct err *e) MUST_CHECK;
 
+/* For a configuration from outside: numbers that parsing options would have refused. */
+int cfg_check_limits(const struct vm_config *c, struct err *e) MUST_CHECK;
+
 void cfg_print_options(void); /* for --help, on stdout */
 
 /* "512M" in bytes; suffixes K, M, G, T. false if it is no size or does not fit. */
 bool cfg_parse_size(const char *s, u64 *ret) MUST_CHECK;
-
-/* "52:54:00:12:34:56", not a group address; false if it is none. */
-bool cfg_parse_mac(const char *s, u8 ret[6]) MUST_CHECK;
 
 /* A string from malloc, or NULL when out of memory. */
 char *cfg_to_json(const struct vm_config *c);

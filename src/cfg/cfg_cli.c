@@ -81,8 +81,7 @@ static int add_forward(struct net_config *n, const char *val, struct err *e)
 
 static int set_net(struct vm_config *c, const char *val, struct err *e)
 {
-	static const char wanted[] = "user[,forward=HOST:GUEST], tap=NAME or none, and behind it "
-				     "mac=, mtu=, rx-rate=, tx-rate=, rx-ops= or tx-ops=";
+	static const char wanted[] = "user[,forward=HOST:GUEST], tap=NAME or none";
 	struct net_config *n = &c->net[c->nr_nets];
 	const char *s = val;
 	struct part p;
@@ -101,16 +100,10 @@ static int set_net(struct vm_config *c, const char *val, struct err *e)
 	if (n->kind == CFG_NET_TAP)
 		TRY(copy_str(n->tap, sizeof n->tap, "--net tap", p.val, e));
 	while (*s) {
-		int r;
-
 		TRY(next_part(&s, &p, "--net", e));
-		if (n->kind == CFG_NET_USER && is_key(&p, "forward"))
-			r = add_forward(n, p.val, e);
-		else
-			r = set_nic_part(n, &p, e);
-		if (r > 0)
+		if (n->kind != CFG_NET_USER || !is_key(&p, "forward"))
 			return want(e, "--net", val, wanted);
-		TRY(r);
+		TRY(add_forward(n, p.val, e));
 	}
 	c->nr_nets++;
 	return 0;
@@ -265,8 +258,8 @@ static const struct option_def options[] = {
 	{ "--cmdline", "TEXT", "kernel command line", set_cmdline },
 	{ "--disk", "path=FILE[,format=FORMAT][,readonly][,snapshot]", "a disk; may repeat",
 	  set_disk },
-	{ "--net", "user[,forward=HOST:GUEST]|tap=NAME|none[,mac=][,mtu=][,rx-rate=][,tx-rate=]",
-	  "network (user); may repeat", set_net },
+	{ "--net", "user[,forward=HOST:GUEST]|tap=NAME|none", "network (user); may repeat",
+	  set_net },
 	{ "--share", "DIRECTORY[,tag=NAME][,ro]", "share a host directory (virtio-fs)", set_share },
 	{ "--vsock", "cid=N,path=SOCKET", "sockets between host and guest", set_vsock },
 	{ "--serial", "stdio|pty|unix:PATH|file:PATH|none", "first serial port (stdio)",

@@ -64,6 +64,9 @@ static const struct key disk_file_keys[] = {
 
 static const struct key disk_keys[] = {
 	KEY(struct disk_config, path),
+	KEY(struct disk_config, format),
+	KEY(struct disk_config, allow),
+	KEY(struct disk_config, secret_file),
 	KEY(struct disk_config, secret),
 	KEY(struct disk_config, fd),
 	KEY(struct disk_config, image_format),
@@ -151,7 +154,6 @@ static const struct key memhp_keys[] = {
 static const struct key vm_keys[] = {
 	KEY(struct vm_config, name),
 	KEY(struct vm_config, engine),
-	KEY(struct vm_config, kvm_fd),
 	KEY(struct vm_config, cpu),
 	KEY(struct vm_config, nr_cpus),
 	KEY(struct vm_config, memory),

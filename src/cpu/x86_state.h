@@ -7,6 +7,8 @@
 #define CPU_X86_STATE_H
 
 #include "base/compiler.h"
+#include "base/err.h"
+#include "base/field.h"
 #include "base/types.h"
 #include "cpu/x86_defs.h"
 
@@ -59,5 +61,13 @@ void x86_state_reset(struct x86_state *s, bool bsp);
 
 /* INIT: as reset, but the TSC, memory types, FP registers and most MSRs stay [SDM 3A 9.1]. */
 void x86_state_init(struct x86_state *s, bool bsp);
+
+extern const struct field x86_state_fields[]; /* all of it */
+
+/*
+ * Could a processor be in this state? For states from outside; @xcr0: the components the
+ * vCPU offers. Return: 0, or -EINVAL with what cannot be.
+ */
+int x86_state_check(const struct x86_state *s, u64 xcr0, struct err *e) MUST_CHECK;
 
 #endif

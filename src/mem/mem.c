@@ -100,31 +100,43 @@ static int place(struct mem *m, struct err *e)
 	return 0;
 }
 
-/* Anonymous, not a memfd: only that gets huge pages on hosts as Debian sets them up. */
-static int map_part(struct mem *m, gpa_t gpa, u64 len, struct err *e)
+void mem_parts(const struct mem *m, struct mem_part ret[MEM_PARTS])
 {
-	void *p;
+	ret[0] = (struct mem_part){ .len = m->low, .host = m->base };
+	ret[1] = (struct mem_part){
+		.gpa = MEM_HIGH_BASE, .len = m->high, .file = m->low, .host = m->base + MEM_HIGH_BASE
+	};
+}
 
-	if (!len)
-		return 0;
-	p = mmap(m->base + gpa, len, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
-		return err_set(e, errno, "memory: cannot map %llu MiB: %s",
-			       (unsigned long long)(len >> 20), strerror(errno));
-	madvise(p, len, MADV_HUGEPAGE);
+/* Anonymous, not a memfd: only that gets huge pages on hosts as Debian sets them up. */
+static int map_ram(struct mem *m, int fd)
+{
+	int flags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
+	struct mem_part part[MEM_PARTS];
+
+	mem_parts(m, part);
+	for (unsigned i = 0; i < MEM_PARTS; i++) {
+		const struct mem_part *p = &part[i];
+
+		if (!p->len)
+			continue;
+		if (mmap(p->host, p->len, PROT_READ | PROT_WRITE, flags, fd, (off_t)p->file) ==
+		    MAP_FAILED)
+			return -errno;
+		madvise(p->host, p->len, MADV_HUGEPAGE);
+	}
 	return 0;
 }
 
-static int map_ram(struct mem *m, struct err *e)
+int mem_refile(struct mem *m, int fd)
 {
-	TRY(map_part(m, 0, m->low, e));
-	return map_part(m, MEM_HIGH_BASE, m->high, e);
+	return map_ram(m, fd);
 }
 
-struct mem *mem_new(u64 size, struct err *e)
+static struct mem *new_from(u64 size, int fd, struct err *e)
 {
 	struct mem *m = calloc(1, sizeof *m);
+	int r;
 
 	if (!m) {
 		err_set(e, ENOMEM, "memory: out of host memory");
@@ -133,8 +145,14 @@ struct mem *mem_new(u64 size, struct err *e)
 	m->low = size < MEM_LOW_MAX ? size : MEM_LOW_MAX;
 	m->high = size - m->low;
 	m->span = m->high ? MEM_HIGH_BASE + m->high : m->low;
-	if (place(m, e) < 0 || map_ram(m, e) < 0)
+	if (place(m, e) < 0)
 		goto fail;
+	r = map_ram(m, fd);
+	if (r) {
+		err_set(e, -r, "memory: cannot map %llu MiB: %s", (unsigned long long)(size >> 20),
+			strerror(-r));
+		goto fail;
+	}
 	m->code_map = mmap(NULL, mem_nr_frames(m), PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m->code_map == MAP_FAILED) {
@@ -146,6 +164,16 @@ struct mem *mem_new(u64 size, struct err *e)
 fail:
 	mem_free(m);
 	return NULL;
+}
+
+struct mem *mem_new(u64 size, struct err *e)
+{
+	return new_from(size, -1, e);
+}
+
+struct mem *mem_new_file(u64 size, int fd, struct err *e)
+{
+	return new_from(size, fd, e);
 }
 
 void mem_free(struct mem *m)

@@ -33,6 +33,11 @@ struct mem;
 
 /* size: bytes, multiple of 4 KiB. Fails with one sentence (too large, no address space). */
 struct mem *mem_new(u64 size, struct err *e) MUST_CHECK;
+/*
+ * RAM that begins as the contents of @fd (@size bytes: low RAM, then high RAM), mapped
+ * copy-on-write: the file is never written, and must not change while the memory lives.
+ */
+struct mem *mem_new_file(u64 size, int fd, struct err *e) MUST_CHECK;
 void mem_free(struct mem *m);
 
 u64 mem_size(const struct mem *m);	/* RAM bytes */
@@ -56,6 +61,33 @@ u8 *mem_ptr(const struct mem *m, gpa_t gpa, u64 len) MUST_CHECK;
 
 /* Bulk data was put into [gpa, gpa+len) behind mem_write()'s back. */
 void mem_wrote(struct mem *m, gpa_t gpa, u64 len);
+
+/* -- RAM as a file (mem_file.c): nothing may write to RAM meanwhile --------------------- */
+
+/* The pieces of RAM, in the order of a memory file. */
+struct mem_part {
+	gpa_t gpa;
+	u64 len;  /* bytes; 0 = there is none */
+	u64 file; /* offset in the file */
+	u8 *host;
+};
+#define MEM_PARTS 2
+void mem_parts(const struct mem *m, struct mem_part ret[MEM_PARTS]);
+
+/*
+ * Make @fd, an empty file, a copy of RAM with holes for zero pages. *ret_sum: mem_sum() of
+ * it. Return: 0 or a negative errno.
+ */
+int mem_save(const struct mem *m, int fd, u64 *ret_sum) MUST_CHECK;
+
+/* Checksum: the sum over pages that are not zero of the CRC-32C of their number and bytes. */
+u64 mem_sum(const struct mem *m);
+
+/*
+ * Put RAM on top of @fd, which holds the same bytes, as mem_new_file() does. On failure RAM
+ * is as before. No I/O of the host's may be under way in it.
+ */
+int mem_refile(struct mem *m, int fd) MUST_CHECK;
 
 /* -- for the CPU engines ---------------------------------------------------- */
 

@@ -39,6 +39,7 @@ struct slot {
 
 struct loop {
 	struct clock clock;
+	u64 shift; /* the clock is CLOCK_MONOTONIC plus this */
 	int ep, tfd, efd;
 
 	struct slot *slot;
@@ -78,6 +79,11 @@ u64 os_wall_ns(void)
 }
 
 /* -- timers ----------------------------------------------------------------- */
+
+static u64 clock_now(struct clock *c)
+{
+	return os_now_ns() + container_of(c, struct loop, clock)->shift;
+}
 
 static void heap_put(struct loop *l, u32 i, struct timer *t)
 {
@@ -133,11 +139,14 @@ static void heap_grow(struct loop *l)
 static void program(struct loop *l, u64 when_ns)
 {
 	struct itimerspec its = { 0 };
+	__int128 host = (__int128)when_ns - (i64)l->shift;
 
-	if (!when_ns)
-		when_ns = 1; /* zero would disarm */
-	its.it_value.tv_sec = (time_t)(when_ns / 1000000000u);
-	its.it_value.tv_nsec = (long)(when_ns % 1000000000u);
+	if (host <= 0)
+		host = 1; /* the past; zero would disarm */
+	if (host > INT64_MAX)
+		host = INT64_MAX;
+	its.it_value.tv_sec = (time_t)((i64)host / 1000000000);
+	its.it_value.tv_nsec = (long)((i64)host % 1000000000);
 	timerfd_settime(l->tfd, TFD_TIMER_ABSTIME, &its, NULL);
 	l->armed_ns = when_ns;
 }
@@ -176,7 +185,7 @@ static void disarm(struct clock *c, struct timer *t)
 /* At most as many callbacks as there are timers now: one re-armed in the past waits. */
 static void run_timers(struct loop *l)
 {
-	u64 now = os_now_ns();
+	u64 now = clock_now(&l->clock);
 
 	if (l->armed_ns <= now) /* also with no timer left: the next one must be programmed */
 		l->armed_ns = NEVER;
@@ -186,11 +195,6 @@ static void run_timers(struct loop *l)
 		disarm(&l->clock, t);
 		t->fn(t, now);
 	}
-}
-
-static u64 clock_now(struct clock *c UNUSED)
-{
-	return os_now_ns();
 }
 
 static u64 clock_wall(struct clock *c UNUSED)
@@ -208,6 +212,12 @@ static const struct clock_ops clock_ops = {
 struct clock *loop_clock(struct loop *l)
 {
 	return &l->clock;
+}
+
+void loop_set_clock(struct loop *l, u64 now_ns)
+{
+	l->shift = now_ns - os_now_ns();
+	l->armed_ns = NEVER;
 }
 
 /* -- watches ---------------------------------------------------------------- */

@@ -159,7 +159,7 @@ int vm_power_on(struct vm *vm, struct err *e)
 			TRY(load_kernel(vm, &s, e));
 		TRY(vm->engine->set_state(vm->cpu[i].v, &s, e));
 	}
-	return chips_load(vm, e);
+	return 0;
 }
 
 static void do_reset(struct task *t)
@@ -207,10 +207,10 @@ static void unlock_board(void *vm)
 
 static int choose_engine(struct vm *vm, struct err *e)
 {
-	if (vm->cfg->engine == CFG_ENGINE_KVM && vm->cfg->kvm_fd < 0)
-		return err_set(e, EBADF, "--engine kvm: /dev/kvm is not open");
-	vm->engine = vm->cfg->engine == CFG_ENGINE_KVM ? &cpu_kvm : &cpu_soft;
-	vm_say(vm, 1, "engine: %s%s", vm->engine->name, vm->cfg->interpret ? ", interpreter only" : "");
+	if (vm->cfg->engine == CFG_ENGINE_KVM)
+		return err_set(e, ENOTSUP, "--engine kvm: not built in yet: want auto or soft");
+	vm->engine = &cpu_soft;
+	vm_say(vm, 1, "engine: soft%s", vm->cfg->interpret ? ", interpreter only" : "");
 	return 0;
 }
 
@@ -334,23 +334,25 @@ static int make_cpus(struct vm *vm, struct err *e)
 		.nr_vcpus = vm->cfg->nr_cpus,
 		.model = (enum cpu_model)vm->cfg->cpu,
 		.interpret_only = vm->cfg->interpret,
-		.kvm_fd = vm->cfg->kvm_fd,
 	};
 
 	vm->cpu_vm = vm->engine->vm_new(&c, e);
 	return vm->cpu_vm ? vcpus_new(vm, e) : -e->code;
 }
 
-static int make(struct vm *vm, struct err *e)
+static int make(struct vm *vm, const struct vm_preset *p, struct err *e)
 {
 	TRY(choose_engine(vm, e));
 	vm->loop = loop_new(e);
 	if (!vm->loop)
 		return -e->code;
 	vm->clock = loop_clock(vm->loop);
+	if (p)
+		loop_set_clock(vm->loop, p->clock_ns);
 	loop_set_lock(vm->loop, lock_board, unlock_board, vm);
 	TRY(watch_signals(vm, e));
-	vm->mem = mem_new(vm->cfg->memory, e);
+	if (!vm->mem)
+		vm->mem = mem_new(vm->cfg->memory, e);
 	if (!vm->mem)
 		return -e->code;
 	TRY(open_serial(vm, e));
@@ -364,13 +366,20 @@ static int make(struct vm *vm, struct err *e)
 
 struct vm *vm_new(struct vm_config *c, struct err *e)
 {
+	return vm_new_preset(c, NULL, e);
+}
+
+struct vm *vm_new_preset(struct vm_config *c, const struct vm_preset *p, struct err *e)
+{
 	struct vm *vm = calloc(1, sizeof *vm);
 
 	if (!vm) {
+		mem_free(p ? p->mem : NULL);
 		err_set(e, ENOMEM, "VM: out of host memory");
 		return NULL;
 	}
 	vm->cfg = c;
+	vm->mem = p ? p->mem : NULL;
 	vm->signals.fd = -1;
 	vm->reset_task.fn = do_reset;
 	for (unsigned i = 0; i < PC_MAX_CPUS; i++)
@@ -378,7 +387,7 @@ struct vm *vm_new(struct vm_config *c, struct err *e)
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->parked, NULL);
 	pthread_cond_init(&vm->resumed, NULL);
-	if (make(vm, e)) {
+	if (make(vm, p, e)) {
 		vm_free(vm);
 		return NULL;
 	}
@@ -398,7 +407,7 @@ static void start_back_ends(struct vm *vm)
 /* -v -v: what the engine counted. The vCPUs have stopped. */
 static void say_stats(struct vm *vm)
 {
-	char text[4096];
+	char text[1024];
 
 	for (u32 i = 0; i < vm->cfg->nr_cpus && vm->engine->stats; i++) {
 		if (!vm->cpu[i].v || !vm->engine->stats(vm->cpu[i].v, text, sizeof text))
@@ -414,11 +423,13 @@ int vm_start(struct vm *vm, struct err *e)
 	int r;
 
 	lock_board(vm);
-	r = vm_power_on(vm, e);
+	r = vm->restored ? 0 : vm_power_on(vm, e);
 	if (!r)
 		r = vcpus_start(vm, e);
 	if (!r) {
 		start_back_ends(vm);
+		if (vm->restored)
+			board_resume(vm);
 		vm->powered = true;
 	}
 	unlock_board(vm);
@@ -456,7 +467,6 @@ void vm_free(struct vm *vm)
 	vcpus_free(vm);
 	if (vm->cpu_vm)
 		vm->engine->vm_free(vm->cpu_vm);
-	vm->cpu_vm = NULL;
 	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
 		if (vm->blk[i])
 			blk_drain(vm->blk[i]);

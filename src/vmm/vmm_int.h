@@ -6,7 +6,6 @@
 #define VMM_VMM_INT_H
 
 #include "base/clock.h"
-#include "base/ratelimit.h"
 #include "cfg/cfg.h"
 #include "cpu/cpu.h"
 #include "dev/dev.h"
@@ -64,7 +63,6 @@ struct vm {
 	struct chr *serial;
 	struct blk *blk[CFG_DISKS];
 	struct net_port *net[CFG_NETS];
-	struct dev *nic[CFG_NETS]; /* transports; NULL: none there */
 	struct agent *agent; /* "-- CMD" */
 	struct vsock_backend *vsock;
 
@@ -76,6 +74,7 @@ struct vm {
 	pthread_cond_t parked, resumed;
 
 	/* Life (vm.c). */
+	bool restored; /* from a snapshot: vm_start() does not power on */
 	bool powered; /* vm_start() was successful */
 	struct task reset_task;
 	struct watch signals;
@@ -88,6 +87,8 @@ struct vm {
 
 int board_new(struct vm *vm, struct err *e) MUST_CHECK;
 void board_free(struct vm *vm);
+void board_pause(struct vm *vm); /* devices finish what is in flight */
+void board_resume(struct vm *vm);
 void board_reset(struct vm *vm); /* power-on values everywhere; vCPUs are parked */
 int board_assign_pci(struct vm *vm, struct err *e) MUST_CHECK; /* what firmware does after it */
 
@@ -95,19 +96,6 @@ int board_assign_pci(struct vm *vm, struct err *e) MUST_CHECK; /* what firmware 
 
 int ends_open(struct vm *vm, struct err *e) MUST_CHECK; /* before the board */
 void ends_close(struct vm *vm);				  /* after it */
-struct ratelimit_cfg ends_limit(const struct limit_config *c);
-
-/* -- chips.c: the local APICs, ours or the engine's ---------------------------------- */
-
-struct msi_sink chips_msi(struct vm *vm); /* where messages go */
-struct irq chips_intr(struct vm *vm);	  /* where the PIC's wire goes */
-struct ioapic_config chips_ioapic(struct vm *vm);
-/*
- * The engine's local APICs from our devices, after every set_state() and load; our devices from
- * the engine's, before they are saved. No-ops where the engine has none. The vCPUs are parked.
- */
-int chips_load(struct vm *vm, struct err *e) MUST_CHECK;
-void chips_save(struct vm *vm);
 
 /* -- vcpu.c ------------------------------------------------------------------------ */
 
@@ -127,6 +115,13 @@ void vcpus_stop(struct vm *vm); /* lock not held; joins the threads */
 void vcpus_free(struct vm *vm);
 
 /* -- vm.c -------------------------------------------------------------------------- */
+
+/* What a snapshot brings along. */
+struct vm_preset {
+	struct mem *mem; /* taken over, also on failure */
+	u64 clock_ns;	 /* the board's clock goes on from there */
+};
+struct vm *vm_new_preset(struct vm_config *c, const struct vm_preset *p, struct err *e) MUST_CHECK;
 
 /* Lock held, any thread. The first end counts; the rest are ignored. */
 void vm_end(struct vm *vm, enum vm_end end, int status);

@@ -64,5 +64,6 @@ u64 guest_tsc(const struct vcpu *v);
 void pvclock_set_system_time(struct vcpu *v, u64 val);
 void pvclock_set_wall_clock(struct vcpu *v, u64 val);
 void pvclock_update(struct vcpu *v); /* tsc_offset changed */
+u64 pvclock_ns(u64 cycles); /* TSC cycles by the scale the guest is told */
 
 #endif

@@ -44,13 +44,17 @@ static struct scale tsc_scale(void)
 	return (struct scale){ (u32)(((unsigned __int128)num << 32) / den), (i8)shift };
 }
 
-static u64 clock_ns(struct vcpu *v)
+u64 pvclock_ns(u64 cycles)
 {
-	u64 cycles = guest_tsc(v) - v->s.tsc_offset - v->tsc_base;
 	struct scale s = tsc_scale();
 
 	cycles = s.shift < 0 ? cycles >> -s.shift : cycles << s.shift;
 	return (u64)((unsigned __int128)cycles * s.mul >> 32);
+}
+
+static u64 clock_ns(struct vcpu *v)
+{
+	return pvclock_ns(guest_tsc(v) - v->s.tsc_offset - v->tsc_base);
 }
 
 /* Bytes that are not RAM are dropped. */

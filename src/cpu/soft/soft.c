@@ -9,6 +9,7 @@
  */
 #include "cpu/soft/jit.h"
 #include "cpu/soft/mmu.h"
+#include "cpu/soft/op_sys.h"
 #include "cpu/soft/seg.h"
 #include "cpu/soft/smp.h"
 #include "cpu/soft/stub.h"
@@ -218,6 +219,17 @@ static int take_irq(struct vcpu *v)
 	return deliver_interrupt(v, (u8)vec);
 }
 
+#define REQ_EVENTS (REQ_INIT | REQ_SIPI | REQ_NMI)
+
+static void latch_events(struct vcpu *v, u32 req)
+{
+	if (req & REQ_INIT)
+		do_init(v);
+	if (req & REQ_SIPI)
+		do_sipi(v);
+	v->s.nmi_pending |= !!(req & REQ_NMI);
+}
+
 /* Latch what other threads asked for. Returns true if run() must return (kick). */
 static bool latch_requests(struct vcpu *v)
 {
@@ -227,11 +239,7 @@ static bool latch_requests(struct vcpu *v)
 		smp_held(v);
 	if (req & REQ_CODE)
 		jit_take_code_writes(v);
-	if (req & REQ_INIT)
-		do_init(v);
-	if (req & REQ_SIPI)
-		do_sipi(v);
-	v->s.nmi_pending |= !!(req & REQ_NMI);
+	latch_events(v, req);
 	v->irq_waiting |= !!(req & REQ_IRQ);
 	return req & REQ_KICK;
 }
@@ -346,7 +354,22 @@ static enum cpu_exit soft_run(struct vcpu *v)
 static void soft_get_state(struct vcpu *v, struct x86_state *ret)
 {
 	fp_park(v);
+	latch_events(v, atomic_fetch_and(&v->exit_req, ~REQ_EVENTS) & REQ_EVENTS);
 	*ret = v->s;
+}
+
+static u64 soft_get_clock(struct cpu_vm *vm, u64 tsc)
+{
+	return pvclock_ns(tsc - vm->tsc_base);
+}
+
+/* The records the guest has stay right: they say which guest TSC is time 0. */
+static void soft_set_clock(struct cpu_vm *vm, u64 tsc, u64 ns)
+{
+	vm->tsc_base = tsc - (u64)((unsigned __int128)ns * cpu_tsc_khz() / 1000000);
+	for (unsigned k = 0; k < vm->cfg.nr_vcpus; k++)
+		if (vm->vcpu[k])
+			vm->vcpu[k]->tsc_base = vm->tsc_base;
 }
 
 static int soft_set_state(struct vcpu *v, const struct x86_state *s, struct err *e UNUSED)
@@ -365,55 +388,11 @@ static const char *soft_error_text(const struct vcpu *v)
 	return v->error;
 }
 
-#define NR_TOP 12 /* opcodes the interpreter executed most */
-
-static u64 executed_in_all(const struct vcpu *v)
-{
-	const u64 *n = &v->executed[0][0];
-	u64 sum = 0;
-
-	for (unsigned k = 0; k < sizeof v->executed / sizeof *n; k++)
-		sum += n[k];
-	return sum;
-}
-
-/* Append as snprintf() would have: *used counts what has no room too. */
-static void stat_line(char *buf, size_t len, size_t *used, const char *name, u64 val)
-{
-	int n = snprintf(*used < len ? buf + *used : NULL, *used < len ? len - *used : 0,
-			 "%s %llu\n", name, (unsigned long long)val);
-
-	*used += n > 0 ? (size_t)n : 0;
-}
-
-/* The next opcode after @last in falling order of how often; its index, or -1. */
-static int next_executed(const struct vcpu *v, int last)
-{
-	const u64 *n = &v->executed[0][0];
-	int best = -1;
-
-	for (int k = 0; k < (int)(sizeof v->executed / sizeof *n); k++) {
-		bool later = last < 0 || n[k] < n[last] || (n[k] == n[last] && k > last);
-
-		if (n[k] && later && (best < 0 || n[k] > n[best]))
-			best = k;
-	}
-	return best;
-}
-
 static size_t soft_stats(const struct vcpu *v, char *buf, size_t len)
 {
-	static const char *const map[] = { "", "0f", "0f38", "0f3a" };
-	size_t used = 0;
-	int op = -1;
+	int n = snprintf(buf, len, "interpreted_insns %llu\n", (unsigned long long)v->insns);
+	size_t used = n > 0 ? (size_t)n : 0;
 
-	stat_line(buf, len, &used, "interpreted_insns", executed_in_all(v));
-	for (unsigned k = 0; k < NR_TOP && (op = next_executed(v, op)) >= 0; k++) {
-		char name[32];
-
-		snprintf(name, sizeof name, "interpreted_%s%02x", map[op / 256], op % 256);
-		stat_line(buf, len, &used, name, v->executed[op / 256][op % 256]);
-	}
 	return used + jit_stats(v, used < len ? buf + used : NULL, used < len ? len - used : 0);
 }
 
@@ -427,6 +406,8 @@ const struct cpu_engine cpu_soft = {
 	.signal = soft_signal,
 	.get_state = soft_get_state,
 	.set_state = soft_set_state,
+	.get_clock = soft_get_clock,
+	.set_clock = soft_set_clock,
 	.error_text = soft_error_text,
 	.stats = soft_stats,
 };

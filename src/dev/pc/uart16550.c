@@ -359,6 +359,7 @@ static int uart_loaded(struct dev *d, struct err *e UNUSED)
 
 	u->lsr &= LSR_OE;
 	u->fcr = u->fcr & FCR_ENABLE ? u->fcr & 0xc9 : 0;
+	flush_tx(u); /* the stream is another: it may take what the old one did not */
 	update_irq(u);
 	return 0;
 }

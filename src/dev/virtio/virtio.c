@@ -203,7 +203,9 @@ static struct virtio *behind(struct dev *transport)
 
 struct dev *virtio_behind(struct dev *transport)
 {
-	return &behind(transport)->dev;
+	struct virtio *v = behind(transport);
+
+	return v ? &v->dev : NULL;
 }
 
 void virtio_offer_packed(struct dev *transport)

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * snap_load.c - a machine from two files: see snapshot.h
+ *
+ * The files are hostile. The state file is checked as a container first, each section by
+ * its field table, and each device by its loaded(), which makes of whatever it is given a
+ * state the device could have reached; a field table refuses, or changes nothing.
+ */
+#include "cpu/x86_state.h"
+#include "dev/virtio/virtio.h"
+#include "vmm/snap_int.h"
+#include "vmm/snapshot.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TSC_TOLERANCE 1000 /* 1 / this: clocks of one kind differ by less between two hosts */
+
+/* A state file in memory. */
+struct state {
+	u8 *buf;
+	struct snap snap;
+	struct snap_machine m;
+};
+
+static int read_all(int fd, u8 **ret, size_t *ret_len, struct err *e)
+{
+	struct stat st;
+	u8 *buf;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(e, errno, "%s", strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "not a regular file");
+	if (st.st_size > SNAP_SIZE_MAX)
+		return err_set(e, EFBIG, "%lld bytes long: want at most %u MiB",
+			       (long long)st.st_size, SNAP_SIZE_MAX >> 20);
+	buf = malloc((size_t)st.st_size + 1);
+	if (!buf)
+		return err_set(e, ENOMEM, "out of host memory");
+	r = fd_pread_full(fd, buf, (size_t)st.st_size, 0);
+	if (r) {
+		free(buf);
+		return err_set(e, -r, "%s", strerror(-r));
+	}
+	*ret = buf;
+	*ret_len = (size_t)st.st_size;
+	return 0;
+}
+
+static void close_state(struct state *s)
+{
+	snap_free(&s->snap);
+	free(s->buf);
+	s->buf = NULL;
+}
+
+static int load_fields(struct snap *s, const char *name, const struct field *f, void *obj,
+		       size_t size, struct err *e)
+{
+	const struct snap_section *n = snap_take(s, name, e);
+
+	if (!n)
+		return -e->code;
+	if (field_load(f, obj, size, n->data, n->len, e))
+		return err_wrap(e, "section %s", name);
+	return 0;
+}
+
+static int open_state(struct state *s, int fd, struct err *e)
+{
+	size_t len = 0;
+	int r;
+
+	*s = (struct state){ 0 };
+	TRY(read_all(fd, &s->buf, &len, e));
+	r = snap_parse(&s->snap, s->buf, len, e);
+	if (!r)
+		r = load_fields(&s->snap, "machine", snap_machine_fields, &s->m, sizeof s->m, e);
+	if (r)
+		close_state(s);
+	return r;
+}
+
+/* -- configuration ---------------------------------------------------------------------- */
+
+static int read_config(struct state *s, struct vm_config *c, struct err *e)
+{
+	const struct snap_section *n = snap_take(&s->snap, "config", e);
+
+	if (!n)
+		return -e->code;
+	TRY(cfg_from_json(c, (const char *)n->data, n->len, e));
+	cfg_forget_open(c);
+	if (c->memory != s->m.memory || c->nr_cpus != s->m.nr_cpus)
+		return err_set(e, EINVAL, "section config: memory or cpus are not the machine's");
+	return cfg_check_limits(c, e);
+}
+
+int snapshot_read_config(int state_fd, struct vm_config *c, struct err *e)
+{
+	struct state s;
+	int r;
+
+	if (open_state(&s, state_fd, e))
+		return err_wrap(e, "snapshot: state file");
+	r = read_config(&s, c, e);
+	close_state(&s);
+	return r ? err_wrap(e, "snapshot: state file") : 0;
+}
+
+/* -- does it fit this host? ---------------------------------------------------------------- */
+
+static int check_cpu(const struct snap_machine *m, const struct snap_machine *here, struct err *e)
+{
+	u64 d = m->tsc_khz > here->tsc_khz ? m->tsc_khz - here->tsc_khz :
+					     here->tsc_khz - m->tsc_khz;
+
+	if (m->amd != here->amd)
+		return err_set(e, ENOTSUP, "was saved on %s processor: this is %s",
+			       m->amd ? "an AMD" : "an Intel", here->amd ? "an AMD" : "an Intel");
+	for (unsigned i = 0; i < SNAP_FEATURES; i++)
+		if (m->feature[i] & ~here->feature[i])
+			return err_set(e, ENOTSUP,
+				       "uses processor features this host lacks (word %u: 0x%x)", i,
+				       m->feature[i] & ~here->feature[i]);
+	if (m->xcr0 & ~here->xcr0)
+		return err_set(e, ENOTSUP, "uses register sets this host lacks (0x%llx)",
+			       (unsigned long long)(m->xcr0 & ~here->xcr0));
+	if (d > here->tsc_khz / TSC_TOLERANCE)
+		return err_set(e, ENOTSUP, "its TSC runs at %llu kHz: this host's at %llu",
+			       (unsigned long long)m->tsc_khz, (unsigned long long)here->tsc_khz);
+	return 0;
+}
+
+static int check_memory_file(const struct snap_machine *m, int fd, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(e, errno, "%s", strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "not a regular file");
+	if ((u64)st.st_size != m->memory)
+		return err_set(e, EINVAL, "%lld bytes long: want %llu", (long long)st.st_size,
+			       (unsigned long long)m->memory);
+	return 0;
+}
+
+static struct mem *load_memory(const struct snap_machine *m, const struct snapshot_load *o,
+			       struct err *e)
+{
+	struct mem *mem;
+
+	if (o->backend != SNAPSHOT_MEM_FILE) {
+		err_set(e, ENOTSUP, "page handler: not built in yet");
+		return NULL;
+	}
+	if (check_memory_file(m, o->mem_fd, e))
+		return NULL;
+	mem = mem_new_file(m->memory, o->mem_fd, e);
+	if (mem && o->verify && m->mem_sum && mem_sum(mem) != m->mem_sum) {
+		err_set(e, EINVAL, "damaged: its checksum does not match");
+		mem_free(mem);
+		mem = NULL;
+	}
+	return mem;
+}
+
+/* -- clocks ----------------------------------------------------------------------------------- */
+
+/*
+ * How far the guest's clocks are moved on, in nanoseconds. All of them by the same, so that
+ * they stay in step: the TSC, the KVM clock and the board's.
+ */
+static u64 elapsed(const struct snap_machine *m, const struct snapshot_load *o)
+{
+	u64 now = os_wall_ns();
+
+	return o->advance_clocks && now > m->wall_ns ? now - m->wall_ns : 0;
+}
+
+/* What is to be added to saved TSC offsets. */
+static u64 set_clocks(struct vm *vm, const struct snap_machine *m, u64 forward)
+{
+	u64 cycles = (u64)((unsigned __int128)forward * m->tsc_khz / 1000000);
+	struct snap_machine here;
+
+	snap_describe(vm, &here);
+	vm->engine->set_clock(vm->cpu_vm, here.tsc, m->kvm_clock_ns + forward);
+	return m->tsc + cycles - here.tsc;
+}
+
+/* -- sections ---------------------------------------------------------------------------------- */
+
+static int load_cpu(struct vm *vm, unsigned i, struct snap *s, struct x86_state *x, u64 tsc_shift,
+		    struct err *e)
+{
+	char name[SNAP_NAME_MAX];
+
+	snprintf(name, sizeof name, "cpu:%u", i);
+	x86_state_reset(x, false);
+	TRY(load_fields(s, name, x86_state_fields, x, sizeof *x, e));
+	x->tsc_offset += tsc_shift;
+	vm->cpu[i].tsc_offset = x->tsc_offset;
+	if (x86_state_check(x, cpu_model_xcr0((enum cpu_model)vm->cfg->cpu), e) ||
+	    vm->engine->set_state(vm->cpu[i].v, x, e))
+		return err_wrap(e, "section %s", name);
+	return 0;
+}
+
+static int load_cpus(struct vm *vm, struct snap *s, u64 tsc_shift, struct err *e)
+{
+	struct x86_state *x = aligned_alloc(64, align_up(sizeof *x, 64));
+	int r = x ? 0 : err_set(e, ENOMEM, "out of host memory");
+
+	for (unsigned i = 0; i < vm->cfg->nr_cpus && !r; i++)
+		r = load_cpu(vm, i, s, x, tsc_shift, e);
+	free(x);
+	return r;
+}
+
+static int load_device(void *snap, const char *name, struct dev *d, struct err *e)
+{
+	const struct snap_section *n = snap_take(snap, name, e);
+	const struct dev_class *c = d->class;
+	struct snap_dev_header h;
+
+	if (!n)
+		return -e->code;
+	if (n->len < sizeof h)
+		return err_set(e, EINVAL, "section %s: cut off", name);
+	memcpy(&h, n->data, sizeof h);
+	if (strnlen(h.class, sizeof h.class) == sizeof h.class || strcmp(h.class, c->name) != 0)
+		return err_set(e, EINVAL, "section %s: is not a %s's", name, c->name);
+	if (h.version > c->state_version)
+		return err_set(e, EINVAL, "section %s: version %u: want at most %u", name, h.version,
+			       c->state_version);
+	if (field_load(c->state, d, c->size, n->data + sizeof h, n->len - sizeof h, e))
+		return err_wrap(e, "section %s", name);
+	return 0;
+}
+
+static int device_loaded(void *ctx UNUSED, const char *name, struct dev *d, struct err *e)
+{
+	if (d->class->loaded && d->class->loaded(d, e))
+		return err_wrap(e, "section %s", name);
+	return 0;
+}
+
+/*
+ * All states first, then what is derived from them: wires then carry the level that the
+ * device at their other end has been loaded with, and make no edges.
+ */
+static int load_all(struct vm *vm, struct state *s, u64 tsc_shift, struct err *e)
+{
+	TRY(load_cpus(vm, &s->snap, tsc_shift, e));
+	TRY(snap_each_device(vm, load_device, &s->snap, e));
+	TRY(snap_all_taken(&s->snap, e));
+	return snap_each_device(vm, device_loaded, NULL, e);
+}
+
+/* -- the whole ------------------------------------------------------------------------------------ */
+
+static int load(struct vm *vm, struct state *s, const struct snapshot_load *o, u64 forward,
+		struct err *e)
+{
+	struct snap_machine here = { 0 };
+	int r;
+
+	snap_describe(vm, &here);
+	TRY(check_cpu(&s->m, &here, e));
+	pthread_mutex_lock(&vm->lock);
+	r = load_all(vm, s, set_clocks(vm, &s->m, forward), e);
+	pthread_mutex_unlock(&vm->lock);
+	if (r)
+		return r;
+	vm->restored = true;
+	if (o->paused) {
+		vm->paused = true;
+		vm->pausing = 1;
+	}
+	return 0;
+}
+
+static struct vm *make(struct vm_config *c, const struct snapshot_load *o, struct state *s,
+		       struct err *e)
+{
+	struct vm_preset p = { 0 };
+	u64 forward = elapsed(&s->m, o);
+	struct vm *vm;
+
+	if (!snap_take(&s->snap, "config", e))
+		return NULL;
+	if (c->memory != s->m.memory || c->nr_cpus != s->m.nr_cpus) {
+		err_set(e, EINVAL, "memory or cpus are not the configuration's");
+		return NULL;
+	}
+	p.mem = load_memory(&s->m, o, e);
+	if (!p.mem) {
+		err_wrap(e, "memory file");
+		return NULL;
+	}
+	p.clock_ns = s->m.clock_ns + forward;
+	vm = vm_new_preset(c, &p, e);
+	if (vm && load(vm, s, o, forward, e)) {
+		vm_free(vm);
+		vm = NULL;
+	}
+	return vm;
+}
+
+struct vm *vm_new_from_snapshot(struct vm_config *c, const struct snapshot_load *o, struct err *e)
+{
+	struct state s;
+	struct vm *vm = NULL;
+
+	if (open_state(&s, o->state_fd, e)) {
+		err_wrap(e, "snapshot: state file");
+		return NULL;
+	}
+	vm = make(c, o, &s, e);
+	if (!vm)
+		err_wrap(e, "snapshot");
+	close_state(&s);
+	return vm;
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * snapshot.h - a machine in two files, and back (docs/snapshot-format.md)
+ *
+ * The state file is small and holds everything but RAM, in named and checksummed
+ * sections; the memory file is RAM, page by page, with holes where it is zero. Both
+ * are hostile input. A difference has in its memory file only the pages written since
+ * the snapshot before; laid over that one's memory file they make a full one.
+ *
+ * Order of a load: snapshot_read_config() says what files the machine uses, the caller
+ * opens them into the configuration, vm_new_from_snapshot() makes the machine, then
+ * vm_start() and vm_run() as after vm_new().
+ */
+#ifndef VMM_SNAPSHOT_H
+#define VMM_SNAPSHOT_H
+
+#include "base/compiler.h"
+#include "base/err.h"
+#include "base/types.h"
+
+struct vm;
+struct vm_config;
+
+/* -- saving -------------------------------------------------------------------------- */
+
+struct snapshot_save {
+	int state_fd; /* empty files, open for reading and writing; borrowed */
+	int mem_fd;   /* a difference may be laid over a full memory file: that file */
+	bool diff;    /* pages written since the last snapshot or the load */
+	bool sync;    /* both are on stable storage at the return */
+};
+
+/*
+ * Save a paused machine (vm_pause()), which stays paused. Requests to disks in flight are
+ * finished first. Fails with EBUSY if it runs, ENOTSUP if it cannot be saved, with a
+ * sentence. On failure the files hold nothing of value; the machine can go on.
+ * Context: any thread but the loop's and the vCPUs'; waits for the disk.
+ */
+int vm_snapshot_save(struct vm *vm, const struct snapshot_save *o, struct err *e) MUST_CHECK;
+
+/* -- loading -------------------------------------------------------------------------- */
+
+enum snapshot_backend {
+	SNAPSHOT_MEM_FILE, /* the memory file, mapped copy-on-write and never written */
+	SNAPSHOT_MEM_UFFD, /* a page handler at the other end of a Unix stream socket */
+};
+
+struct snapshot_load {
+	int state_fd; /* borrowed */
+	enum snapshot_backend backend;
+	int mem_fd;   /* memory file, or connected socket; borrowed */
+	bool track_dirty;    /* a difference may be saved later */
+	bool verify;	     /* memory file: compare with the checksum in the state file */
+	bool advance_clocks; /* the guest's clocks go on as if it had run: wall clock right */
+	bool paused;	     /* vm_start() leaves it paused */
+};
+
+/* The machine's configuration: names, no descriptors. @c has been through cfg_init(). */
+int snapshot_read_config(int state_fd, struct vm_config *c, struct err *e) MUST_CHECK;
+
+/*
+ * vm_new() with the machine as it was saved. @c as snapshot_read_config() left it, with
+ * files opened; borrowed, its descriptors are taken over, also on failure.
+ */
+struct vm *vm_new_from_snapshot(struct vm_config *c, const struct snapshot_load *o,
+				struct err *e) MUST_CHECK;
+
+/* -- names ------------------------------------------------------------------------------
+ *
+ * A snapshot is replaced as a whole: the two files are written beside their final names
+ * (NAME.new) and renamed when they are complete, the state file last but one step. Killed
+ * at any moment, the names lead to the old snapshot or to the new one: snapshot_open()
+ * takes STATE.new if it is there, with MEM.new or, that renamed already, MEM.
+ */
+struct snapshot_files {
+	const char *state_path, *mem_path; /* borrowed */
+	int state_fd, mem_fd;
+};
+
+/* Make the temporaries. @over: the memory file starts as a copy of the one at @mem_path. */
+int snapshot_create(struct snapshot_files *f, const char *state_path, const char *mem_path,
+		    bool over, struct err *e) MUST_CHECK;
+int snapshot_commit(struct snapshot_files *f, struct err *e) MUST_CHECK; /* closes them */
+void snapshot_abandon(struct snapshot_files *f);
+
+/* Open for loading; mem_path NULL: the state file only. */
+int snapshot_open(struct snapshot_files *f, const char *state_path, const char *mem_path,
+		  struct err *e) MUST_CHECK;
+void snapshot_close(struct snapshot_files *f);
+
+#endif
