@@ -17,6 +17,7 @@
 #define CFG_PATH     1024
 #define CFG_NAME     64
 #define CFG_CMDLINE  4096
+#define CFG_ARGS     512
 #define CFG_INITRDS  8
 #define CFG_DISKS    16
 #define CFG_DISK_FILES 32
@@ -35,7 +36,8 @@ enum cfg_net { CFG_NET_NONE, CFG_NET_USER, CFG_NET_TAP };
 
 struct cfg_file {
 	char path[CFG_PATH];
-	i32 fd; /* -1 = not open */
+	char args[CFG_ARGS]; /* command line of a Multiboot module */
+	i32 fd;		     /* -1 = not open */
 };
 
 /* A token bucket: @size tokens come back within @refill_time ms; once, @one_time_burst more. */

@@ -189,6 +189,13 @@ static int set_initrd(struct vm_config *c, const char *val, struct err *e)
 	return 0;
 }
 
+static int set_initrd_args(struct vm_config *c, const char *val, struct err *e)
+{
+	if (!c->nr_initrds)
+		return err_set(e, EINVAL, "--initrd-args: want the --initrd they are for before it");
+	return copy_str(c->initrd[c->nr_initrds - 1].args, CFG_ARGS, "--initrd-args", val, e);
+}
+
 static int set_cmdline(struct vm_config *c, const char *val, struct err *e)
 {
 	c->has_cmdline = true;
@@ -255,6 +262,8 @@ static const struct option_def options[] = {
 	{ "--memory", "SIZE", "RAM, such as 512M (default) or 2G", set_memory },
 	{ "--kernel", "FILE", "Linux bzImage, PVH ELF or Multiboot image", set_kernel },
 	{ "--initrd", "FILE", "initial RAM disk or Multiboot module; may repeat", set_initrd },
+	{ "--initrd-args", "TEXT", "command line of the Multiboot module before it",
+	  set_initrd_args },
 	{ "--cmdline", "TEXT", "kernel command line", set_cmdline },
 	{ "--disk", "path=FILE[,format=FORMAT][,readonly][,snapshot]", "a disk; may repeat",
 	  set_disk },

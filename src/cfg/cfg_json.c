@@ -38,6 +38,7 @@ struct key {
 
 static const struct key file_keys[] = {
 	KEY(struct cfg_file, path),
+	KEY(struct cfg_file, args),
 	KEY(struct cfg_file, fd),
 	KEY_END,
 };

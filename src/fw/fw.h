@@ -9,15 +9,17 @@
  *
  * Guest-physical layout below 1 MiB (the rest belongs to the kernel):
  *
+ *	0x00000  real-mode interrupt vectors, BIOS data area
  *	0x06000  hvm_start_info or Multiboot information
- *	0x07000  Linux boot_params, one page
+ *	0x07000  Linux boot_params, one page; or the strings of Multiboot modules
  *	0x08000  setup_data: random seed
  *	0x09000  identity page tables, 6 pages
  *	0x0f000  GDT
  *	0x20000  command line
- *	0x9fc00  end of usable low memory
+ *	0x9fc00  end of usable low memory, extended BIOS data area
  *	0xe0000  ACPI tables
  *	0xf0000  RSDP, SMBIOS
+ *	0xff000  what the vectors lead to
  *
  * Context: the vCPUs are stopped; not thread-safe on one struct mem.
  */
@@ -31,6 +33,7 @@
 struct mem;
 struct x86_state;
 
+#define FW_BDA         0x400ull
 #define FW_INFO        0x6000ull
 #define FW_BOOT_PARAMS 0x7000ull
 #define FW_SETUP_DATA  0x8000ull
@@ -43,6 +46,7 @@ struct x86_state;
 #define FW_ACPI_SIZE   0x10000ull
 #define FW_RSDP        0xf0000ull
 #define FW_SMBIOS      0xf0100ull
+#define FW_BIOS_STUB   0xff000ull
 #define FW_HIGH_START  0x100000ull /* kernels are loaded from here up, */
 #define FW_LOAD_MIN    0xff000ull  /* but linkers put ELF headers in the page before it */
 #define FW_MEM_MIN     (8ull << 20) /* bytes of guest RAM the layout needs */
@@ -50,6 +54,7 @@ struct x86_state;
 /* A file as the loaders see it. */
 struct fw_file {
 	const char *name; /* for messages: "kernel" or the path */
+	const char *args; /* command line of a Multiboot module; NULL = none */
 	u64 size;         /* bytes */
 	/* Copy [off, off+len); false on a read error. Never called beyond size. */
 	bool (*read)(const struct fw_file *f, u64 off, void *dst, size_t len);
@@ -98,6 +103,9 @@ struct fw_board {
 
 /* The guest's memory map: RAM, and what is not RAM although it looks so. */
 void fw_memory_map(const struct mem *m, const struct fw_board *b, struct fw_map *ret);
+
+/* Data area of a BIOS [BDA]: memory size, COM1, the extended area's place; and vectors that refuse. */
+int fw_build_bda(struct mem *m, const struct fw_board *b, struct err *e) MUST_CHECK;
 
 /* RSDP at FW_RSDP, the tables it leads to at FW_ACPI [ACPI 5.2]. */
 int fw_build_acpi(struct mem *m, const struct fw_board *b, struct err *e) MUST_CHECK;

@@ -134,6 +134,21 @@ TEST(linux_starts_in_long_mode_with_boot_params_in_rsi)
 	mem_free(r.m);
 }
 
+TEST(linux_without_the_64_bit_entry_starts_in_protected_mode)
+{
+	u8 im[BZ_SIZE];
+	struct rig r;
+
+	make_bzimage(im);
+	fw_put16(im + 0x236, 0);
+	rig_init(&r, im, sizeof im);
+	CHECK_EQ(rig_load(&r), 0);
+	CHECK_EQ(r.s.rip, 0x100000);
+	CHECK_EQ(r.s.gpr[RSI], FW_BOOT_PARAMS);
+	CHECK_EQ(r.s.cr0 & (CR0_PE | CR0_PG), CR0_PE);
+	mem_free(r.m);
+}
+
 TEST(identity_map_covers_the_first_four_gigabytes)
 {
 	u8 im[BZ_SIZE];
@@ -217,16 +232,51 @@ TEST(multiboot_kernel_gets_magic_and_information)
 	CHECK_EQ(r.s.rip, 0x100030);
 	CHECK_EQ(fw_get32(mem_ptr(r.m, r.s.gpr[RBX] + 8, 4)), (RAM - (1 << 20)) >> 10);
 	CHECK_EQ(*mem_ptr(r.m, 0x100030, 1), 0xf4);
+	CHECK_STR((char *)mem_ptr(r.m, FW_CMDLINE, 13), "kernel quiet");
 	mem_free(r.m);
 }
 
-/* Every shorter file fails with a sentence and without a fault. */
-static void check_truncations(const u8 *im, u64 size)
+TEST(multiboot_modules_get_their_own_command_lines)
+{
+	u8 im[MB_SIZE];
+	struct rig r;
+	u32 list;
+
+	make_multiboot(im);
+	rig_init(&r, im, sizeof im);
+	r.module[0] = fw_file_of("/boot/dom0", "0123", 4);
+	r.module[0].args = "console=hvc0 quiet";
+	r.module[1] = fw_file_of("rd", "4567", 4);
+	r.boot.nr_modules = 2;
+	CHECK_EQ(rig_load(&r), 0);
+	list = fw_get32(mem_ptr(r.m, r.s.gpr[RBX] + 24, 4));
+	CHECK_STR((char *)mem_ptr(r.m, fw_get32(mem_ptr(r.m, list + 8, 4)), 32),
+		  "dom0 console=hvc0 quiet");
+	CHECK_STR((char *)mem_ptr(r.m, fw_get32(mem_ptr(r.m, list + 24, 4)), 32), "rd");
+	mem_free(r.m);
+}
+
+TEST(bios_calls_lead_to_code_that_refuses)
+{
+	struct rig r;
+
+	rig_init(&r, "", 1);
+	CHECK_EQ(fw_build_bda(r.m, &board, &r.e), 0);
+	CHECK_EQ(fw_get16(mem_ptr(r.m, 0x413, 2)), 639);
+	CHECK_EQ(fw_get16(mem_ptr(r.m, 0x400, 2)), 0x3f8);
+	for (unsigned i = 0; i < 256; i++)
+		CHECK_EQ(fw_get32(mem_ptr(r.m, 4 * i, 4)), 0xf000f000);
+	CHECK_EQ(*mem_ptr(r.m, FW_BIOS_STUB + 10, 1), 0xcf);
+	mem_free(r.m);
+}
+
+/* Every file shorter than @enough fails with a sentence and without a fault. */
+static void check_truncations(const u8 *im, u64 size, u64 enough)
 {
 	struct rig r;
 
 	rig_init(&r, im, size);
-	for (u64 n = 0; n < size; n++) {
+	for (u64 n = 0; n < enough; n++) {
 		u8 *copy = malloc(n + 1); /* exact, so that the sanitizers see overreads */
 
 		memcpy(copy, im, n);
@@ -244,11 +294,11 @@ TEST(truncated_kernels_fail_cleanly_at_every_length)
 	u8 bz[BZ_SIZE], pvh[PVH_SIZE], mb[MB_SIZE];
 
 	make_bzimage(bz);
-	check_truncations(bz, sizeof bz);
+	check_truncations(bz, sizeof bz, sizeof bz - 15); /* sizes are in units of 16 */
 	make_pvh(pvh);
-	check_truncations(pvh, sizeof pvh);
+	check_truncations(pvh, sizeof pvh, sizeof pvh);
 	make_multiboot(mb);
-	check_truncations(mb, sizeof mb);
+	check_truncations(mb, sizeof mb, sizeof mb);
 }
 
 TEST(damaged_kernels_never_fault_the_loader)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * linux.c - boots a Linux bzImage through its 64-bit entry point
+ * linux.c - boots a Linux bzImage through its 64-bit or its 32-bit entry point
  *
  * Follows Documentation/arch/x86/boot.rst of Linux, protocol 2.12 and later, as
- * [boot], sections 1.2 (header), 1.12 (64-bit protocol), and zero-page.rst.
+ * [boot], sections 1.2 (header), 1.11 and 1.12 (32-bit and 64-bit protocol), and
+ * zero-page.rst.
  */
 #include "base/bits.h"
 #include "cpu/x86_state.h"
@@ -54,6 +55,7 @@ struct image {
 	u8 head[BP_HDR_END]; /* the file's first bytes */
 	u64 code_off, code_len;
 	gpa_t load, end; /* [load, end): memory the kernel uses before it manages memory */
+	bool entry64;
 };
 
 bool fw_is_linux(const struct fw_file *f)
@@ -71,13 +73,15 @@ static int check_header(const struct fw_file *f, struct image *im, struct err *e
 
 	TRY(fw_read(f, 0, im->head, sizeof im->head, e));
 	if (fw_get16(im->head + BP_VERSION) < PROTOCOL_MIN ||
-	    !(fw_get16(im->head + BP_XLOADFLAGS) & XLF_KERNEL_64) ||
 	    !(im->head[BP_LOADFLAGS] & LOADFLAG_HIGH))
-		return err_set(e, ENOEXEC, "%s: a Linux kernel without the 64-bit entry point",
-			       f->name);
+		return err_set(e, ENOEXEC, "%s: a Linux kernel before boot protocol 2.12", f->name);
+	im->entry64 = fw_get16(im->head + BP_XLOADFLAGS) & XLF_KERNEL_64;
 	sects = im->head[BP_SETUP_SECTS] ? im->head[BP_SETUP_SECTS] : 4;
 	im->code_off = (sects + 1) * 512ull;
 	im->code_len = (u64)fw_get32(im->head + BP_SYSSIZE) * 16;
+	if (f->size > im->code_off && im->code_len > f->size - im->code_off &&
+	    im->code_len - (f->size - im->code_off) < 16)
+		im->code_len = f->size - im->code_off; /* a last paragraph in part */
 	if (!im->code_len || !range_ok(im->code_off, im->code_len, f->size))
 		return err_set(e, EINVAL, "%s: truncated: %llu bytes of %llu", f->name,
 			       (unsigned long long)f->size,
@@ -161,7 +165,10 @@ int fw_load_linux(struct mem *m, const struct fw_boot *b, struct x86_state *s, s
 			     mod, e));
 	TRY(put_seed(m, b, e));
 	TRY(put_boot_params(m, b, &im, mod, e));
-	TRY(fw_start64(m, im.load + ENTRY64, s, e));
+	if (im.entry64)
+		TRY(fw_start64(m, im.load + ENTRY64, s, e));
+	else
+		TRY(fw_start32(m, (u32)im.load, s, e));
 	s->gpr[RSI] = FW_BOOT_PARAMS;
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "mem/mem.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define HEADER_SEARCH 8192 /* the header lies within these first bytes [multiboot 3.1] */
@@ -47,6 +48,9 @@ struct mmap_entry { /* size does not count itself */
 #define MODS_AT    (FW_INFO + 0x100)
 #define NAME_AT    (FW_INFO + 0x200)
 #define MMAP_AT    (FW_INFO + 0x400)
+#define STRINGS_AT  FW_BOOT_PARAMS /* free here: nothing boots by both protocols */
+#define STRING_SIZE 512
+#define NAME_MAX_LEN 60
 #define LOADER_STR "vireo"
 
 static bool find_header(const struct fw_file *f, struct header *ret)
@@ -131,22 +135,43 @@ static int load_image(struct mem *m, const struct fw_file *f, const struct heade
 	return 0;
 }
 
+/* "name args", as boot loaders pass it: the first word is not an argument. */
+static void name_and_args(const char *path, const char *args, char *ret, size_t size)
+{
+	const char *base = strrchr(path, '/');
+
+	snprintf(ret, size, "%.*s%s%s", NAME_MAX_LEN, base ? base + 1 : path, *args ? " " : "",
+		 args);
+}
+
+static int put_cmdline(struct mem *m, const struct fw_boot *b, struct err *e)
+{
+	char text[FW_CMDLINE_MAX];
+
+	name_and_args(b->kernel->name, b->cmdline, text, sizeof text);
+	return fw_put_cmdline(m, text, FW_CMDLINE_MAX, e);
+}
+
 static int put_modules(struct mem *m, const struct fw_boot *b, const struct fw_placed *mod,
 		       struct err *e)
 {
 	struct module_entry list[FW_MODULES_MAX] = { 0 };
-	gpa_t str = NAME_AT + sizeof LOADER_STR;
+	gpa_t str = STRINGS_AT;
 
 	for (unsigned i = 0; i < b->nr_modules; i++) {
-		const char *base = strrchr(b->module[i].name, '/');
-		char name[32] = { 0 };
+		const struct fw_file *f = &b->module[i];
+		const char *args = f->args ? f->args : "";
+		char text[STRING_SIZE] = { 0 };
 
-		strncpy(name, base ? base + 1 : b->module[i].name, sizeof name - 1);
-		TRY(fw_put(m, str, name, sizeof name, e));
+		if (strlen(args) > STRING_SIZE - NAME_MAX_LEN - 2)
+			return err_set(e, E2BIG, "%s: arguments: want at most %d bytes", f->name,
+				       STRING_SIZE - NAME_MAX_LEN - 2);
+		name_and_args(f->name, args, text, sizeof text);
+		TRY(fw_put(m, str, text, sizeof text, e));
 		list[i].start = le32_of((u32)mod[i].start);
 		list[i].end = le32_of((u32)(mod[i].start + mod[i].len));
 		list[i].string = le32_of((u32)str);
-		str += sizeof name;
+		str += sizeof text;
 	}
 	return fw_put(m, MODS_AT, list, sizeof list, e);
 }
@@ -193,7 +218,7 @@ int fw_load_multiboot(struct mem *m, const struct fw_boot *b, struct x86_state *
 	if (!find_header(b->kernel, &h))
 		return err_set(e, ENOEXEC, "%s: no Multiboot header", b->kernel->name);
 	TRY(load_image(m, b->kernel, &h, &entry, &end, e));
-	TRY(fw_put_cmdline(m, b->cmdline, FW_CMDLINE_MAX, e));
+	TRY(put_cmdline(m, b, e));
 	TRY(fw_place_modules(m, b, end, mem_low_size(m), false, mod, e));
 	TRY(put_modules(m, b, mod, e));
 	TRY(put_mmap(m, b->map, e));

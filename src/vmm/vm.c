@@ -117,7 +117,7 @@ static int open_file(const struct cfg_file *c, const char *what, struct fw_file 
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, EINVAL, "%s: %s: not a regular file", what, c->path);
 	*ret = (struct fw_file){
-		.name = c->path, .size = (u64)st.st_size, .read = read_fd, .fd = c->fd
+		.name = c->path, .args = c->args, .size = (u64)st.st_size, .read = read_fd, .fd = c->fd
 	};
 	return 0;
 }
@@ -141,6 +141,7 @@ static int load_kernel(struct vm *vm, struct x86_state *s, struct err *e)
 		return err_set(e, EIO, "random numbers: the host has none");
 	fw_memory_map(vm->mem, &vm->board, &map);
 	TRY(fw_load_kernel(vm->mem, &b, s, e));
+	TRY(fw_build_bda(vm->mem, &vm->board, e));
 	TRY(fw_build_acpi(vm->mem, &vm->board, e));
 	return fw_build_smbios(vm->mem, &vm->board, e);
 }

@@ -39,8 +39,8 @@ struct options {
 /*
  * Differences that say nothing about the engine. A stray address met something mapped in this
  * process; or XSAVE called a component in use that has its initial value, which a CPU may do as
- * it likes [SDM 1 13.6]. Or an operand begins canonical and ends not, or is a misaligned FXSAVE
- * area that is not there: which of its faults comes first is not architectural.
+ * it likes [SDM 1 13.6]. Or an operand crosses an edge of the canonical addresses, or is a
+ * misaligned FXSAVE area that is not there: which of its faults comes first is not architectural.
  */
 static bool is_the_hosts(const struct nd_case *c, const struct nd_result *nat,
 			 const struct nd_result *got)
@@ -54,7 +54,8 @@ static bool is_the_hosts(const struct nd_case *c, const struct nd_result *nat,
 		return true;
 	if (i && i->is_mem && nat->vector != got->vector && nat->st.rip == got->st.rip) {
 		la = nd_operand_la(&nat->st, i, nat->st.rip);
-		if (la >> 12 == 0x7ffffffff || (i->cls == CLS_XSAVE && la & 63))
+		if (la >> 12 == 0x7ffffffff || la >> 12 == 0xffff7ffffffff ||
+		    (i->cls == CLS_XSAVE && la & 63))
 			return true;
 	}
 	la = nd_memory_diff(&theirs, &ours);
