@@ -162,6 +162,7 @@ struct vm_config {
 	struct memhp_config memhp;
 	struct limit_config rng_limit;
 	struct bucket_config serial_limit; /* what the guest writes beyond is dropped */
+	i32 control_fd;	    /* listening: the API for this running VM; -1 = none */
 	bool boot_timer;    /* the page at 0xc0000000 that stops the clock of the boot */
 	bool reset_is_end;  /* a reset by the guest ends the VM */
 	bool debug_exit, test_device, json, interpret;

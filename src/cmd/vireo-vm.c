@@ -3,17 +3,26 @@
  * vireo-vm.c - the monitor: one process, one virtual machine
  *
  * usage: vireo-vm --config-fd N
+ *        vireo-vm [--api-sock PATH] [OPTIONS]
  *
  * Started by "vireo run" with everything it may touch as open descriptors; N holds
  * the configuration as JSON (cfg/cfg.h) with their numbers. Opens nothing by name.
  * The exit status says how the machine ended (vmm/vmm.h, docs/man/vireo.1).
+ *
+ * Otherwise it is configured through the Firecracker API, with that program's options
+ * and exit statuses (api/options.h, docs/man/vireo-vm.1).
  */
+#include "api/api.h"
+#include "api/options.h"
 #include "base/compiler.h"
+#include "base/log.h"
 #include "cfg/cfg.h"
 #include "os/os.h"
 #include "vmm/vmm.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +31,29 @@
 #include <unistd.h>
 
 #define CONFIG_MAX (4u << 20)
+
+/* All of a file the command line names, with a terminator. */
+static char *read_text(const char *path, size_t *len, struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	char *text = NULL;
+	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
+
+	if (!r && (!S_ISREG(st.st_mode) || st.st_size > CONFIG_MAX))
+		r = -EFBIG;
+	if (!r && !(text = calloc(1, (size_t)st.st_size + 1)))
+		r = -ENOMEM;
+	if (!r)
+		r = fd_pread_full(fd, text, *len = (size_t)st.st_size, 0);
+	if (r) {
+		err_set(e, -r, "%.150s: %s", path, strerror(-r));
+		free(text);
+		text = NULL;
+	}
+	fd_close(&fd);
+	return text;
+}
 
 static int read_config(int fd, struct vm_config *c, struct err *e)
 {
@@ -61,12 +93,6 @@ static void say_event(const struct vm_config *c, const char *event, int status, 
 
 static void say_end(const struct vm_config *c, enum vm_end end, int status, const struct err *e)
 {
-	static const char *const event[] = {
-		[VM_RUNNING] = "ended",         [VM_POWERED_OFF] = "powered-off",
-		[VM_STOPPED] = "stopped",       [VM_COMMAND_DONE] = "command-ended",
-		[VM_DEBUG_EXIT] = "debug-exit", [VM_PANICKED] = "panicked",
-		[VM_SHUTDOWN] = "triple-fault", [VM_FAILED] = "failed",
-	};
 	const char *why = "";
 
 	if (end == VM_PANICKED)
@@ -77,44 +103,71 @@ static void say_end(const struct vm_config *c, enum vm_end end, int status, cons
 		why = e->msg;
 	if (*why)
 		fprintf(stderr, "vireo: %s\n", why);
-	say_event(c, event[end], status, why);
+	say_event(c, vm_end_name(end), status, why);
+}
+
+/* -- started by "vireo run" ------------------------------------------------------------- */
+
+/* The API of this VM, if it has a socket. */
+static int open_control(struct vm_config *c, struct api **ret, struct err *e)
+{
+	const struct api_opts o = {
+		.listen_fd = c->control_fd,
+		.id = c->name,
+		.max_payload = API_MAX_PAYLOAD,
+	};
+
+	*ret = NULL;
+	if (c->control_fd < 0)
+		return 0;
+	*ret = api_new(&o, e);
+	return *ret ? api_listen(*ret, e) : -e->code;
+}
+
+static int not_started(const struct vm_config *c, const struct err *e)
+{
+	fprintf(stderr, "vireo: %s\n", e->msg);
+	say_event(c, "failed", VM_STATUS_ERROR, e->msg);
+	return c->nr_command ? VM_STATUS_NO_RESULT : VM_STATUS_ERROR;
 }
 
 static int run(struct vm_config *c)
 {
 	struct err e = { 0 };
 	enum vm_end end = VM_RUNNING;
+	struct api *api;
 	struct vm *vm;
 	int status;
 
+	if (open_control(c, &api, &e))
+		return not_started(c, &e);
 	vm = vm_new(c, &e);
 	if (!vm) {
-		fprintf(stderr, "vireo: %s\n", e.msg);
-		say_event(c, "failed", VM_STATUS_ERROR, e.msg);
-		return c->nr_command ? VM_STATUS_NO_RESULT : VM_STATUS_ERROR;
+		api_free(api);
+		return not_started(c, &e);
 	}
+	if (api)
+		api_started(api, vm, NULL);
 	status = vm_run(vm, &end, &e);
 	if (c->nr_command && end == VM_FAILED)
 		status = VM_STATUS_NO_RESULT;
+	if (api)
+		api_ended(api);
 	vm_free(vm);
+	api_free(api);
 	term_restore();
 	say_end(c, end, status, &e);
 	return status;
 }
 
-int main(int argc, char **argv)
+static int main_run(const char *config_fd)
 {
 	static struct vm_config c;
 	struct err e = { 0 };
 	int fd, status;
 
-	if (argc != 3 || strcmp(argv[1], "--config-fd") != 0) {
-		fputs("usage: vireo-vm --config-fd N (started by \"vireo run\")\n", stderr);
-		return VM_STATUS_USAGE;
-	}
-	signal(SIGPIPE, SIG_IGN);
 	cfg_init(&c);
-	fd = (int)strtol(argv[2], NULL, 10);
+	fd = (int)strtol(config_fd, NULL, 10);
 	if (read_config(fd, &c, &e)) {
 		fprintf(stderr, "vireo-vm: %s\n", e.msg);
 		return VM_STATUS_ERROR;
@@ -123,4 +176,177 @@ int main(int argc, char **argv)
 	status = run(&c);
 	cfg_fini(&c);
 	return status;
+}
+
+/* -- the Firecracker API ------------------------------------------------------------------ */
+
+static int log_options(struct api *api, const struct fc_options *o, struct err *e)
+{
+	json_t *j = json_object();
+	char *text;
+	int r;
+
+	if (o->log_path)
+		json_object_set_new(j, "log_path", json_string(o->log_path));
+	if (o->level)
+		json_object_set_new(j, "level", json_string(o->level));
+	if (o->module)
+		json_object_set_new(j, "module", json_string(o->module));
+	if (o->show_level)
+		json_object_set_new(j, "show_level", json_true());
+	if (o->show_origin)
+		json_object_set_new(j, "show_log_origin", json_true());
+	text = json_dumps(j, 0);
+	r = text ? api_put(api, "/logger", text, e) : err_set(e, ENOMEM, "logger: out of memory");
+	free(text);
+	json_decref(j);
+	return r;
+}
+
+static int put_text(struct api *api, const char *path, const char *file, struct err *e)
+{
+	size_t len;
+	char *text = read_text(file, &len, e);
+	int r;
+
+	if (!text)
+		return -e->code;
+	r = strcmp(path, "/") ? api_put(api, path, text, e) : api_load_config(api, text, len, e);
+	free(text);
+	return r ? err_wrap(e, "%.100s", file) : 0;
+}
+
+static int metrics_option(struct api *api, const char *path, struct err *e)
+{
+	json_t *j = json_pack("{s:s}", "metrics_path", path);
+	char *text = j ? json_dumps(j, 0) : NULL;
+	int r = text ? api_put(api, "/metrics", text, e) :
+		       err_set(e, EINVAL, "--metrics-path: want a path");
+
+	free(text);
+	json_decref(j);
+	return r;
+}
+
+/* Everything the options say. Return: 0, or an exit status with *e set. */
+static int configure(struct api *api, const struct fc_options *o, struct err *e)
+{
+	if (log_options(api, o, e))
+		return FC_EXIT_BAD_CONFIG;
+	log_info("Running Vireo %s with the Firecracker API %s", VM_VERSION, API_VERSION);
+	if (o->metrics_path && metrics_option(api, o->metrics_path, e))
+		return FC_EXIT_ERROR;
+	if (o->metadata && put_text(api, "/mmds", o->metadata, e))
+		return FC_EXIT_BAD_CONFIG;
+	if (o->config_file && put_text(api, "/", o->config_file, e))
+		return FC_EXIT_BAD_CONFIG;
+	return 0;
+}
+
+/* One try to start: the VM runs, or NULL with *e. */
+static struct vm *start(struct vm_config *c, struct err *e)
+{
+	struct vm *vm = vm_new(c, e);
+
+	if (vm && vm_start(vm, e)) {
+		vm_free(vm);
+		term_restore();
+		return NULL;
+	}
+	return vm;
+}
+
+static int run_to_end(struct api *api, struct vm *vm)
+{
+	struct err e = { 0 };
+	enum vm_end end = VM_RUNNING;
+
+	if (vm_run(vm, &end, &e) && end == VM_FAILED)
+		log_error("%s", e.msg);
+	api_ended(api);
+	vm_free(vm);
+	term_restore();
+	log_info("Vireo exiting: %s", vm_end_name(end));
+	return end == VM_FAILED ? FC_EXIT_ERROR : 0;
+}
+
+static int serve(struct api *api, const struct fc_options *o, struct err *e)
+{
+	struct vm_config *c;
+	struct vm *vm = NULL;
+	int status = configure(api, o, e);
+
+	if (status)
+		return status;
+	if (o->config_file) {
+		if (api_start_config(api, &c, e) || !(vm = start(c, e)))
+			return FC_EXIT_BAD_CONFIG;
+		api_started(api, vm, NULL);
+	}
+	if (api_listen(api, e))
+		return FC_EXIT_ERROR;
+	while (!vm) {
+		struct err why = { 0 };
+
+		vm = start(api_wait_start(api), &why);
+		api_started(api, vm, &why);
+	}
+	return run_to_end(api, vm);
+}
+
+static int main_api(const struct fc_options *o)
+{
+	struct api_opts a = {
+		.listen_fd = -1,
+		.id = o->id ? o->id : "anonymous-instance",
+		.firecracker = true,
+		.max_payload = o->max_payload ? o->max_payload : API_MAX_PAYLOAD,
+		.boot_timer = o->boot_timer,
+		.start_us = o->start_us,
+		.start_cpu_us = o->start_cpu_us,
+		.parent_cpu_us = o->parent_cpu_us,
+	};
+	const char *sock = o->api_sock ? o->api_sock : "/run/firecracker.socket";
+	struct err e = { 0 };
+	struct api *api;
+	int status = FC_EXIT_ERROR;
+
+	a.mmds_limit = o->mmds_limit ? o->mmds_limit : a.max_payload;
+	if (!o->no_api)
+		a.listen_fd = api_socket(sock, &e);
+	api = !o->no_api && a.listen_fd < 0 ? NULL : api_new(&a, &e);
+	if (api)
+		status = serve(api, o, &e);
+	if (status && e.code) {
+		log_error("%s", e.msg);
+		fprintf(stderr, "vireo-vm: %s\n", e.msg);
+	}
+	api_free(api);
+	if (a.listen_fd >= 0)
+		unlink(sock);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct fc_options o;
+	struct err e = { 0 };
+
+	signal(SIGPIPE, SIG_IGN);
+	if (argc == 3 && !strcmp(argv[1], "--config-fd"))
+		return main_run(argv[2]);
+	if (fc_options_parse(&o, argc - 1, argv + 1, &e)) {
+		fprintf(stderr, "Arguments parsing error: %s\n\nFor more information try --help.\n",
+			e.msg);
+		return FC_EXIT_BAD_ARGS;
+	}
+	if (o.help)
+		fc_options_help();
+	else if (o.version)
+		puts("Firecracker v" API_VERSION " (Vireo " VM_VERSION ")");
+	else if (o.snapshot_version || o.describe_snapshot)
+		fputs("vireo-vm: snapshots: not built in yet\n", stderr);
+	else
+		return main_api(&o);
+	return o.snapshot_version || o.describe_snapshot ? FC_EXIT_ERROR : 0;
 }

@@ -31,8 +31,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define VERSION "0.1"
-
 /* What the run holds besides its configuration. */
 struct launch {
 	struct vm_config cfg;
@@ -565,7 +563,7 @@ static int cmd_help(int argc UNUSED, char **argv UNUSED)
 
 static int cmd_version(int argc UNUSED, char **argv UNUSED)
 {
-	puts("vireo " VERSION);
+	puts("vireo " VM_VERSION);
 	return 0;
 }
 

@@ -9,6 +9,18 @@
 #include <errno.h>
 #include <string.h>
 
+const char *vm_end_name(enum vm_end end)
+{
+	static const char *const name[] = {
+		[VM_RUNNING] = "ended",         [VM_POWERED_OFF] = "powered-off",
+		[VM_STOPPED] = "stopped",       [VM_COMMAND_DONE] = "command-ended",
+		[VM_DEBUG_EXIT] = "debug-exit", [VM_PANICKED] = "panicked",
+		[VM_SHUTDOWN] = "triple-fault", [VM_FAILED] = "failed",
+	};
+
+	return name[end];
+}
+
 static u64 deadline(void)
 {
 	return os_now_ns() + VM_WAIT_MS * 1000000ull;
@@ -81,6 +93,19 @@ int vm_get_state(struct vm *vm, enum vm_state *ret, struct err *e)
 	*ret = vm->paused ? VM_STATE_PAUSED : VM_STATE_RUNNING;
 	vm_unlock(vm);
 	return 0;
+}
+
+void vm_get_info(const struct vm *vm, struct vm_info *ret)
+{
+	*ret = (struct vm_info){
+		.engine = vm->engine->name,
+		.kernel = vm->cfg->kernel.path,
+		.nr_cpus = vm->cfg->nr_cpus,
+		.nr_disks = vm->cfg->nr_disks,
+		.nr_nets = vm->cfg->nr_nets,
+		.memory = vm->cfg->memory,
+		.uptime_ms = (os_now_ns() - vm->start_ns) / 1000000,
+	};
 }
 
 int vm_stop(struct vm *vm, struct err *e)

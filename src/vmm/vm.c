@@ -432,6 +432,7 @@ int vm_start(struct vm *vm, struct err *e)
 		if (vm->restored)
 			board_resume(vm);
 		vm->powered = true;
+		vm->start_ns = os_now_ns();
 	}
 	unlock_board(vm);
 	if (!r)

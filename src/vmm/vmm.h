@@ -20,6 +20,8 @@
 struct vm;
 struct vm_config;
 
+#define VM_VERSION "0.1"
+
 enum vm_end {
 	VM_RUNNING,
 	VM_POWERED_OFF,  /* the guest asked for it */
@@ -30,6 +32,8 @@ enum vm_end {
 	VM_SHUTDOWN,     /* triple fault */
 	VM_FAILED,       /* the engine or a back end cannot go on */
 };
+
+const char *vm_end_name(enum vm_end end); /* "powered-off" */
 
 /* Exit statuses of vireo-vm and "vireo run" (docs/man/vireo.1). */
 #define VM_STATUS_ERROR     1 /* could not start */
@@ -74,6 +78,16 @@ enum vm_state { VM_STATE_RUNNING, VM_STATE_PAUSED, VM_STATE_ENDED };
 int vm_pause(struct vm *vm, struct err *e) MUST_CHECK;
 int vm_resume(struct vm *vm, struct err *e) MUST_CHECK;
 int vm_get_state(struct vm *vm, enum vm_state *ret, struct err *e) MUST_CHECK;
+
+/* What a VM is; strings live as long as it. Never waits. */
+struct vm_info {
+	const char *engine, *kernel;
+	u32 nr_cpus, nr_disks, nr_nets;
+	u64 memory;    /* bytes */
+	u64 uptime_ms; /* since vm_start() */
+};
+
+void vm_get_info(const struct vm *vm, struct vm_info *ret);
 
 int vm_stop(struct vm *vm, struct err *e) MUST_CHECK; /* end it: VM_STOPPED, status 0 */
 int vm_power_button(struct vm *vm, struct err *e) MUST_CHECK; /* ask the guest to shut down */

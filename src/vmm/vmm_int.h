@@ -76,6 +76,7 @@ struct vm {
 	/* Life (vm.c). */
 	bool restored; /* from a snapshot: vm_start() does not power on */
 	bool powered; /* vm_start() was successful */
+	u64 start_ns; /* when, os_now_ns() */
 	struct task reset_task;
 	struct watch signals;
 	enum vm_end end;

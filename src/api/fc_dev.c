@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+/* fc_dev.c - Firecracker tree: disks, network, pmem, vsock, random numbers */
+#include "api/api_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* -- disks ------------------------------------------------------------------------------------ */
+
+static int find_drive(const struct fc *fc, const char *id)
+{
+	for (u32 i = 0; i < fc->nr_drives; i++)
+		if (!strcmp(fc->drive[i].id, id))
+			return (int)i;
+	return -1;
+}
+
+static int check_drive(const struct fc *fc, const struct fc_drive *d, int old, struct err *e)
+{
+	if (body_has(d, DRIVE_SOCKET) && body_has(d, DRIVE_PATH))
+		return err_set(e, EINVAL, "Invalid block configuration: want path_on_host or socket, "
+					  "not both");
+	if (!body_has(d, DRIVE_SOCKET) && !body_has(d, DRIVE_PATH))
+		return err_set(e, EINVAL, "Invalid block configuration: want path_on_host");
+	if (body_has(d, DRIVE_SOCKET))
+		return err_set(e, ENOTSUP, "socket: vhost-user-block is not built in yet: want "
+					   "path_on_host");
+	for (u32 i = 0; d->is_root && i < fc->nr_drives; i++)
+		if (fc->drive[i].is_root && (int)i != old)
+			return err_set(e, EEXIST, "A root block device already exists!");
+	for (u32 i = 0; d->is_root && i < fc->nr_pmems; i++)
+		if (fc->pmem[i].root)
+			return err_set(e, EEXIST, "A root block device already exists!");
+	if (old < 0 && fc->nr_drives == CFG_DISKS)
+		return err_set(e, ENOSPC, "Too many devices: want at most %d drives", CFG_DISKS);
+	return 0;
+}
+
+static int open_drive(struct api *a, const char *path, bool read_only, struct err *e)
+{
+	int fd = api_open(a, path, (read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK, e);
+	struct stat st;
+
+	if (fd < 0)
+		return err_wrap(e, "Unable to create the virtio block device: Virtio backend error: "
+				   "Error manipulating the backing file");
+	if (fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+		return fd;
+	fd_close(&fd);
+	return err_set(e, EINVAL, "Unable to create the virtio block device: %.100s: want a file or "
+				  "a block device", path);
+}
+
+/* The root disk is the guest's first. */
+static void insert_drive(struct fc *fc, const struct fc_drive *d, int fd, int old)
+{
+	u32 at = old >= 0 ? (u32)old : fc->nr_drives++;
+
+	if (old >= 0)
+		fd_close(&fc->drive_fd[at]);
+	for (; d->is_root && at > 0; at--) {
+		fc->drive[at] = fc->drive[at - 1];
+		fc->drive_fd[at] = fc->drive_fd[at - 1];
+	}
+	fc->drive[at] = *d;
+	fc->drive_fd[at] = fd;
+}
+
+int fc_put_drive(struct api_call *c, struct err *e)
+{
+	const struct fc_drive *d = c->body;
+	struct fc *fc = &c->api->fc;
+	int old = find_drive(fc, d->id), fd;
+
+	fc->boot_path = true;
+	TRY(check_drive(fc, d, old, e));
+	fd = open_drive(c->api, d->path, d->read_only, e);
+	if (fd < 0)
+		return fd;
+	insert_drive(fc, d, fd, old);
+	return 0;
+}
+
+int fc_patch_drive(struct api_call *c, struct err *e)
+{
+	const struct fc_drive_patch *d = c->body;
+
+	if (find_drive(&c->api->fc, d->id) < 0)
+		return err_set(e, ENOENT, "Unable to patch the block device: Invalid block device ID "
+					  "- not found. Please verify the request arguments.");
+	if (!body_has(d, DRIVE_PATCH_PATH) && !body_has(d, DRIVE_PATCH_LIMITER))
+		return 0;
+	return err_set(e, ENOSYS, "Unable to patch the block device: not built in yet");
+}
+
+int fc_delete_device(struct api_call *c, struct err *e)
+{
+	return err_set(e, ENOTSUP, "The requested operation is not supported: %s cannot be "
+				   "unplugged from a VM without hot-plug", c->id);
+}
+
+/* -- network -------------------------------------------------------------------------------------- */
+
+static bool valid_mac(const char *s)
+{
+	unsigned b[6];
+	char end;
+
+	return strlen(s) == 17 && sscanf(s, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3],
+					 &b[4], &b[5], &end) == 6;
+}
+
+static int check_net(const struct fc *fc, const struct fc_net *n, struct err *e)
+{
+	for (u32 i = 0; i < fc->nr_nets; i++) {
+		const struct fc_net *o = &fc->net[i];
+
+		if (!strcmp(o->id, n->id))
+			continue;
+		if (*n->mac && !strcasecmp(o->mac, n->mac))
+			return err_set(e, EEXIST, "The MAC address is already in use: %s", n->mac);
+		if (!strcmp(o->dev, n->dev))
+			return err_set(e, EEXIST, "Could not create the network device: Open tap device "
+						  "failed: %s: used by %s", n->dev, o->id);
+	}
+	return 0;
+}
+
+int fc_put_net(struct api_call *c, struct err *e)
+{
+	const struct fc_net *n = c->body;
+	struct fc *fc = &c->api->fc;
+	u32 at = 0;
+	int fd;
+
+	fc->boot_path = true;
+	if (body_has(n, NET_MAC) && !valid_mac(n->mac))
+		return route_bad_body(c, e, "invalid value for field `guest_mac`, expected a MAC "
+					    "address such as 06:00:ac:10:00:02");
+	TRY(check_net(fc, n, e));
+	while (at < fc->nr_nets && strcmp(fc->net[at].id, n->id) != 0)
+		at++;
+	if (at == CFG_NETS)
+		return err_set(e, ENOSPC, "Too many devices: want at most %d interfaces", CFG_NETS);
+	if (at < fc->nr_nets) /* the same TAP device may be meant: it opens once only */
+		fd_close(&fc->net_fd[at]);
+	fd = api_open_tap(c->api, n->dev, e);
+	if (fd < 0)
+		return err_wrap(e, "Could not create the network device: Open tap device failed");
+	fc->net[at] = *n;
+	fc->net_fd[at] = fd;
+	fc->nr_nets += at == fc->nr_nets;
+	return 0;
+}
+
+int fc_patch_net(struct api_call *c, struct err *e)
+{
+	const struct fc_net_patch *n = c->body;
+	struct fc *fc = &c->api->fc;
+
+	for (u32 i = 0; i < fc->nr_nets; i++)
+		if (!strcmp(fc->net[i].id, n->id))
+			return err_set(e, ENOSYS, "rate limits: not built in yet");
+	return err_set(e, ENOENT, "Invalid interface ID - not found.");
+}
+
+/* -- pmem, vsock, random numbers ------------------------------------------------------------------- */
+
+int fc_put_pmem(struct api_call *c UNUSED, struct err *e)
+{
+	return err_set(e, ENOSYS, "pmem: not built in yet");
+}
+
+int fc_patch_pmem(struct api_call *c, struct err *e)
+{
+	return err_set(e, ENOENT, "pmem device \"%s\": not found", c->id);
+}
+
+int fc_put_vsock(struct api_call *c UNUSED, struct err *e)
+{
+	return err_set(e, ENOSYS, "vsock: not built in yet");
+}
+
+int fc_put_entropy(struct api_call *c, struct err *e UNUSED)
+{
+	struct fc *fc = &c->api->fc;
+
+	fc->boot_path = true;
+	fc->entropy = *(const struct fc_entropy *)c->body;
+	fc->has_entropy = true;
+	return 0;
+}
