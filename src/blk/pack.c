@@ -48,7 +48,7 @@ static void run(struct team *t)
 	n = n < MIN_THREADS ? MIN_THREADS : n > MAX_THREADS ? MAX_THREADS : n;
 	n = n > t->nr ? t->nr : n;
 	t->next = 0;
-	while (started + 1 < n && !thread_start(&th[started], "pack", work, t, &e))
+	while (started + 1 < n && !thread_start(&th[started], "pack", JAIL_NONE, work, t, &e))
 		started++;
 	work(t); /* and this one; alone, if there are no threads to be had */
 	while (started)

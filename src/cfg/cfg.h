@@ -30,6 +30,7 @@
 #define CFG_MEM_MIN  (8ull << 20)
 #define CFG_CID_MAX  0xfffffffeull
 
+enum cfg_jail { CFG_JAIL_ON, CFG_JAIL_OFF, CFG_JAIL_REPORT };
 enum cfg_engine { CFG_ENGINE_AUTO, CFG_ENGINE_SOFT, CFG_ENGINE_KVM };
 enum cfg_cpu { CFG_CPU_V3, CFG_CPU_V2, CFG_CPU_MAX }; /* order of enum cpu_model */
 enum cfg_net { CFG_NET_NONE, CFG_NET_USER, CFG_NET_TAP };
@@ -167,6 +168,7 @@ struct vm_config {
 	bool reset_is_end;  /* a reset by the guest ends the VM */
 	bool debug_exit, test_device, json, interpret;
 	u32 verbose;
+	u32 jail; /* enum cfg_jail */
 
 	/* "vireo run -- CMD": borrowed from argv, or owned by the JSON it came from */
 	char **command;

@@ -249,6 +249,13 @@ static int set_interpret(struct vm_config *c, const char *val UNUSED, struct err
 	return 0;
 }
 
+static int set_jail(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char *const names[] = { "on", "off", "report", NULL };
+
+	return parse_enum(&c->jail, "--jail", val, names, "on, off or report", e);
+}
+
 static int set_verbose(struct vm_config *c, const char *val UNUSED, struct err *e UNUSED)
 {
 	c->verbose++;
@@ -277,6 +284,7 @@ static const struct option_def options[] = {
 	{ "--debug-exit", NULL, "isa-debug-exit device at port 0xf4", set_debug_exit },
 	{ "--test-device", NULL, "pc-testdev device", set_test_device },
 	{ "--json", NULL, "events as JSON lines on standard error", set_json },
+	{ "--jail", "on|off|report", "confine the monitor (on); say what is in force", set_jail },
 	{ "--interpret", NULL, NULL, set_interpret },
 	{ "-v", NULL, "say more", set_verbose },
 };

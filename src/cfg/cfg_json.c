@@ -181,6 +181,7 @@ static const struct key vm_keys[] = {
 	KEY(struct vm_config, test_device),
 	KEY(struct vm_config, json),
 	KEY(struct vm_config, interpret),
+	KEY(struct vm_config, jail),
 	KEY(struct vm_config, verbose),
 	KEY_END,
 };

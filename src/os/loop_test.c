@@ -153,7 +153,7 @@ TEST(arming_from_another_thread_wakes_a_sleeping_loop)
 	the_clock = loop_clock(the_loop);
 	loop_set_lock(the_loop, lock, unlock, NULL);
 	clock_arm(the_clock, &late, os_now_ns() + 5000u * MS);
-	CHECK(!thread_start(&th, "test-loop", run, the_loop, &err));
+	CHECK(!thread_start(&th, "test-loop", JAIL_NONE, run, the_loop, &err));
 	usleep(2000); /* let it sleep */
 	lock(NULL);
 	want = os_now_ns() + MS;
@@ -176,7 +176,7 @@ TEST(a_timer_armed_after_the_last_was_cancelled_still_fires)
 	the_clock = loop_clock(the_loop);
 	loop_set_lock(the_loop, lock, unlock, NULL);
 	clock_arm(the_clock, &gone, os_now_ns() + 20u * MS);
-	CHECK(!thread_start(&th, "test-loop", run, the_loop, &err));
+	CHECK(!thread_start(&th, "test-loop", JAIL_NONE, run, the_loop, &err));
 	usleep(5000);
 	lock(NULL);
 	clock_disarm(the_clock, &gone);
@@ -227,7 +227,7 @@ TEST(posted_tasks_run_once_in_order_and_may_repost)
 	loop_once(the_loop, 0);
 	CHECK_EQ(ran, 2);
 	ran = 0;
-	CHECK(!thread_start(&th, "test-loop", run, the_loop, &err));
+	CHECK(!thread_start(&th, "test-loop", JAIL_NONE, run, the_loop, &err));
 	loop_post(the_loop, &c);
 	thread_join(&th);
 	CHECK_EQ(ran, 3);

@@ -12,6 +12,7 @@
 #include "base/compiler.h"
 #include "base/err.h"
 #include "base/types.h"
+#include "jail/jail.h"
 
 #include <pthread.h>
 #include <sys/epoll.h>
@@ -92,13 +93,17 @@ u64 os_wall_ns(void); /* CLOCK_REALTIME */
 struct thread {
 	pthread_t id;
 	char name[16]; /* at most 15 characters are kept */
+	enum jail_role role;
 	void *(*fn)(void *arg);
 	void *arg;
 };
 
-/* All signals are blocked in the new thread. */
-int thread_start(struct thread *t, const char *name, void *(*fn)(void *arg), void *arg,
-		 struct err *e) MUST_CHECK;
+/*
+ * All signals are blocked in the new thread. In a jailed process it enters @role first: if
+ * that fails the process ends.
+ */
+int thread_start(struct thread *t, const char *name, enum jail_role role,
+		 void *(*fn)(void *arg), void *arg, struct err *e) MUST_CHECK;
 void thread_join(struct thread *t);
 unsigned os_nr_cpus(void); /* usable by this process */
 

@@ -186,7 +186,7 @@ struct aio *aio_new_threads(struct loop *l, struct err *e)
 	pthread_cond_init(&p->finished, NULL);
 	want = want < 2 ? 2 : want > MAX_THREADS ? MAX_THREADS : want;
 	while (p->nr_threads < want) {
-		if (thread_start(&p->thread[p->nr_threads], "io", worker, p, e)) {
+		if (thread_start(&p->thread[p->nr_threads], "io", JAIL_IO, worker, p, e)) {
 			pool_free(&p->aio);
 			return NULL;
 		}

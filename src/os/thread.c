@@ -5,23 +5,32 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void *main_of(void *arg)
 {
 	struct thread *t = arg;
 
+	struct err e;
+
 	pthread_setname_np(pthread_self(), t->name);
+	if (jail_thread(t->role, &e)) {
+		fprintf(stderr, "vireo: thread %s: %s\n", t->name, e.msg);
+		_exit(EXIT_FAILURE);
+	}
 	return t->fn(t->arg);
 }
 
-int thread_start(struct thread *t, const char *name, void *(*fn)(void *arg), void *arg,
-		 struct err *e)
+int thread_start(struct thread *t, const char *name, enum jail_role role,
+		 void *(*fn)(void *arg), void *arg, struct err *e)
 {
 	sigset_t all, old;
 	int r;
 
 	snprintf(t->name, sizeof t->name, "%s", name);
+	t->role = role;
 	t->fn = fn;
 	t->arg = arg;
 	/* Synchronous faults stay deliverable: a blocked SIGSEGV kills without its handler. */
@@ -31,6 +40,7 @@ int thread_start(struct thread *t, const char *name, void *(*fn)(void *arg), voi
 	sigdelset(&all, SIGFPE);
 	sigdelset(&all, SIGILL);
 	sigdelset(&all, SIGTRAP);
+	sigdelset(&all, SIGSYS);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&t->id, NULL, main_of, t);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ends.c - host ends of the devices beyond disks, networks and the serial port */
 #include "net/vsock.h"
+#include "os/opener.h"
 #include "vmm/vmm_int.h"
 
 #include <stdio.h>
@@ -8,10 +9,11 @@
 static int dial(void *ctx, u32 port)
 {
 	const struct vm *vm = ctx;
+	struct err e;
 	char path[sizeof vm->cfg->vsock.uds_path + 12];
 
 	snprintf(path, sizeof path, "%s_%u", vm->cfg->vsock.uds_path, port);
-	return fd_connect_unix(path);
+	return opener_connect(vm->opener, path, &e);
 }
 
 static int open_vsock(struct vm *vm, struct err *e)

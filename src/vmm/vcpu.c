@@ -268,11 +268,13 @@ int vcpus_new(struct vm *vm, struct err *e)
 
 int vcpus_start(struct vm *vm, struct err *e)
 {
+	enum jail_role role = vm->engine == &cpu_soft ? JAIL_VCPU_SOFT : JAIL_VCPU_KVM;
+
 	for (unsigned i = 0; i < vm->cfg->nr_cpus; i++) {
 		char name[16];
 
 		snprintf(name, sizeof name, "vcpu/%u", i);
-		TRY(thread_start(&vm->cpu[i].thread, name, vcpu_main, &vm->cpu[i], e));
+		TRY(thread_start(&vm->cpu[i].thread, name, role, vcpu_main, &vm->cpu[i], e));
 		vm->cpu[i].started = true;
 	}
 	return 0;

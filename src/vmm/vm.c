@@ -6,6 +6,7 @@
 #include "blk/image.h"
 #include "cpu/x86_state.h"
 #include "net/net.h"
+#include "os/opener.h"
 #include "vmm/agent.h"
 #include "vmm/vmm_int.h"
 
@@ -328,7 +329,7 @@ static int watch_signals(struct vm *vm, struct err *e)
 	return loop_watch(vm->loop, &vm->signals, EPOLLIN, e);
 }
 
-static int make_cpus(struct vm *vm, struct err *e)
+static int make_engine(struct vm *vm, struct err *e)
 {
 	const struct cpu_config c = {
 		.mem = vm->mem,
@@ -338,10 +339,11 @@ static int make_cpus(struct vm *vm, struct err *e)
 	};
 
 	vm->cpu_vm = vm->engine->vm_new(&c, e);
-	return vm->cpu_vm ? vcpus_new(vm, e) : -e->code;
+	return vm->cpu_vm ? 0 : -e->code;
 }
 
-static int make(struct vm *vm, const struct vm_preset *p, struct err *e)
+/* What needs the host: descriptors, memory, clocks, the engine. */
+static int make_outside(struct vm *vm, const struct vm_preset *p, struct err *e)
 {
 	TRY(choose_engine(vm, e));
 	vm->loop = loop_new(e);
@@ -357,12 +359,20 @@ static int make(struct vm *vm, const struct vm_preset *p, struct err *e)
 	if (!vm->mem)
 		return -e->code;
 	TRY(open_serial(vm, e));
-	TRY(open_disks(vm, e));
 	TRY(open_nets(vm, e));
 	TRY(open_agent(vm, e));
 	TRY(ends_open(vm, e));
+	return make_engine(vm, e);
+}
+
+/* What images and guests may have prepared is looked at in the jail. */
+static int make(struct vm *vm, const struct vm_preset *p, struct err *e)
+{
+	TRY(make_outside(vm, p, e));
+	TRY(vm_confine(vm, e));
+	TRY(open_disks(vm, e));
 	TRY(board_new(vm, e));
-	return make_cpus(vm, e);
+	return vcpus_new(vm, e);
 }
 
 struct vm *vm_new(struct vm_config *c, struct err *e)
@@ -427,6 +437,8 @@ int vm_start(struct vm *vm, struct err *e)
 	r = vm->restored ? 0 : vm_power_on(vm, e);
 	if (!r)
 		r = vcpus_start(vm, e);
+	if (!r) /* the vCPUs wait for the lock: no guest has run yet */
+		r = jail_thread(JAIL_LOOP, e);
 	if (!r) {
 		start_back_ends(vm);
 		if (vm->restored)
@@ -442,7 +454,8 @@ int vm_start(struct vm *vm, struct err *e)
 
 int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e)
 {
-	if (!vm->powered && vm_start(vm, &vm->end_err)) {
+	if ((!vm->powered && vm_start(vm, &vm->end_err)) ||
+	    jail_thread(JAIL_LOOP, &vm->end_err)) {
 		vm->end = VM_FAILED;
 		vm->status = VM_STATUS_ERROR;
 	}
@@ -488,6 +501,7 @@ void vm_free(struct vm *vm)
 		loop_free(vm->loop);
 	}
 	fd_close(&vm->signals.fd);
+	opener_stop(vm->opener);
 	pthread_cond_destroy(&vm->parked);
 	pthread_cond_destroy(&vm->resumed);
 	pthread_mutex_destroy(&vm->lock);

@@ -21,6 +21,7 @@
 struct agent;
 struct blk;
 struct net_port;
+struct opener;
 struct pci_host;
 struct vsock_backend;
 
@@ -64,6 +65,7 @@ struct vm {
 	struct blk *blk[CFG_DISKS];
 	struct net_port *net[CFG_NETS];
 	struct agent *agent; /* "-- CMD" */
+	struct opener *opener; /* opens names for us from outside the jail; NULL = not needed */
 	struct vsock_backend *vsock;
 
 	/* Pausing (vcpu.c): under the lock. */
@@ -97,6 +99,11 @@ int board_assign_pci(struct vm *vm, struct err *e) MUST_CHECK; /* what firmware 
 
 int ends_open(struct vm *vm, struct err *e) MUST_CHECK; /* before the board */
 void ends_close(struct vm *vm);				  /* after it */
+
+/* -- confine.c --------------------------------------------------------------------- */
+
+/* Enter the jail, unless the process has or is not to. One thread. */
+int vm_confine(struct vm *vm, struct err *e) MUST_CHECK;
 
 /* -- vcpu.c ------------------------------------------------------------------------ */
 

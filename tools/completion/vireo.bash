@@ -4,9 +4,10 @@
 _vireo_run() {
   local cur=$1 prev=$2 o
   local opts="--engine --cpus --cpu --memory --kernel --initrd --cmdline --disk --net --share --vsock
-    --serial --name --debug-exit --test-device --json --help -v --"
+    --serial --jail --name --debug-exit --test-device --json --help -v --"
   case $prev in
     --engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")) ;;
+    --jail) COMPREPLY=($(compgen -W "on off report" -- "$cur")) ;;
     --cpu) COMPREPLY=($(compgen -W "x86-64-v3 x86-64-v2 max" -- "$cur")) ;;
     --cpus) COMPREPLY=($(compgen -W "1 2 4 8" -- "$cur")) ;;
     --memory) COMPREPLY=($(compgen -W "512M 1G 2G 4G" -- "$cur")) ;;
