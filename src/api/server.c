@@ -337,7 +337,7 @@ struct server *server_new(struct api *a, int fd, u64 max_body, struct err *e)
 
 int server_start(struct server *s, struct err *e)
 {
-	TRY(thread_start(&s->thread, "fc_api", server_main, s, e));
+	TRY(thread_start(&s->thread, "fc_api", JAIL_API, server_main, s, e));
 	s->started = true;
 	return 0;
 }

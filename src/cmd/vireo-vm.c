@@ -108,7 +108,7 @@ static void say_end(const struct vm_config *c, enum vm_end end, int status, cons
 
 /* -- started by "vireo run" ------------------------------------------------------------- */
 
-/* The API of this VM, if it has a socket. */
+/* The API of this VM, if it has a socket; its thread starts once the process is in its jail. */
 static int open_control(struct vm_config *c, struct api **ret, struct err *e)
 {
 	const struct api_opts o = {
@@ -121,7 +121,7 @@ static int open_control(struct vm_config *c, struct api **ret, struct err *e)
 	if (c->control_fd < 0)
 		return 0;
 	*ret = api_new(&o, e);
-	return *ret ? api_listen(*ret, e) : -e->code;
+	return *ret ? 0 : -e->code;
 }
 
 static int not_started(const struct vm_config *c, const struct err *e)
@@ -142,7 +142,9 @@ static int run(struct vm_config *c)
 	if (open_control(c, &api, &e))
 		return not_started(c, &e);
 	vm = vm_new(c, &e);
-	if (!vm) {
+	if (!vm || (api && api_listen(api, &e))) {
+		if (vm)
+			vm_free(vm);
 		api_free(api);
 		return not_started(c, &e);
 	}
@@ -246,8 +248,10 @@ static int configure(struct api *api, const struct fc_options *o, struct err *e)
 /* One try to start: the VM runs, or NULL with *e. */
 static struct vm *start(struct vm_config *c, struct err *e)
 {
-	struct vm *vm = vm_new(c, e);
+	struct vm *vm;
 
+	c->jail = CFG_JAIL_OFF; /* requests name files, and the API has its thread by now */
+	vm = vm_new(c, e);
 	if (vm && vm_start(vm, e)) {
 		vm_free(vm);
 		term_restore();

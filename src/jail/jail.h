@@ -26,6 +26,7 @@ enum jail_role {
 	JAIL_LOOP,  /* the monitor's main thread from then on */
 	JAIL_VCPU_SOFT, /* a vCPU of the software engine; devices run here too */
 	JAIL_VCPU_KVM,
+	JAIL_API,    /* the thread that answers requests */
 	JAIL_IO,     /* a thread that moves data between files and memory */
 	JAIL_NET,    /* vireo-net */
 	JAIL_OPENER, /* the broker of os/opener.h */
