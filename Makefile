@@ -69,6 +69,19 @@ $B/guest/vireo-init: src/guest/vireo-init.c
 	$(Q)mkdir -p $(@D)
 	$(Q)gcc -std=gnu17 -D_GNU_SOURCE -Os -static -s $(WARN) -o $@ $<
 
+# Bare-metal test guests: nothing of the host's in them.
+GUESTS := $(patsubst tests/guest/claims/%.c,build/guests/%,$(wildcard tests/guest/claims/*.c))
+GUEST_CFLAGS := -std=gnu17 -O2 -ffreestanding -fno-stack-protector -fpie -fvisibility=hidden -mno-red-zone \
+		-mgeneral-regs-only -fcf-protection=none -fno-asynchronous-unwind-tables -Wall -Wextra -Werror
+GUEST_LDFLAGS := -nostdlib -static -no-pie -Wl,-T,tests/guest/lib/guest.ld,--build-id=none,-z,noexecstack \
+		 -Wl,--no-warn-rwx-segments
+
+guests: $(GUESTS)
+build/guests/%: tests/guest/claims/%.c $(wildcard tests/guest/lib/*)
+	$(call say,GUEST)
+	$(Q)mkdir -p $(@D)
+	$(Q)gcc $(GUEST_CFLAGS) $(GUEST_LDFLAGS) -o $@ $< $(wildcard tests/guest/lib/*.[cS])
+
 $B/unit: $(patsubst src/%,$O/%.o,$(TSTS)) $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_unit)
@@ -118,7 +131,7 @@ deps:
 
 check: deps
 	$(Q)tools/deps check
-	$(Q)$(MAKE) --no-print-directory progs $B/unit $B/decode-zydis $B/nd $B/dev-fuzz $B/disk-fuzz $B/lockstep
+	$(Q)$(MAKE) --no-print-directory progs guests $B/unit $B/decode-zydis $B/nd $B/dev-fuzz $B/disk-fuzz $B/lockstep
 	$(Q)tests/run
 
 # The differential tester over every class and tier, ten million instructions and more.
@@ -183,6 +196,6 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: nd-long all bench fuzz progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
+.PHONY: guests nd-long all bench fuzz progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
 .SECONDARY:
 -include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(LOCKSTEP_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))

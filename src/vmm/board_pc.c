@@ -258,7 +258,13 @@ static int plug_virtio(struct vm *vm, unsigned slot, const struct virtio_class *
 		.msi = lapic_set_sink(&vm->lapics),
 	};
 
-	return keep(vm, virtio_pci_new(c, cfg, vm->pci, slot, id, &env, e)) ? 0 : -e->code;
+	struct dev *d = keep(vm, virtio_pci_new(c, cfg, vm->pci, slot, id, &env, e));
+
+	if (!d)
+		return -e->code;
+	if (vm->cfg->test_device) /* every guest's driver takes split rings */
+		virtio_offer_packed(d);
+	return 0;
 }
 
 static int plug_virtio_devices(struct vm *vm, struct err *e)
