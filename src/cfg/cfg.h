@@ -138,7 +138,8 @@ struct memhp_config {
 
 struct vm_config {
 	char name[CFG_NAME];
-	u32 engine; /* enum cfg_engine */
+	u32 engine; /* enum cfg_engine; once chosen, not auto */
+	i32 kvm_fd; /* /dev/kvm for CFG_ENGINE_KVM, -1 = none */
 	u32 cpu;    /* enum cfg_cpu */
 	u32 nr_cpus;
 	u64 memory; /* bytes */
@@ -198,6 +199,9 @@ void cfg_print_options(void); /* for --help, on stdout */
 
 /* "512M" in bytes; suffixes K, M, G, T. false if it is no size or does not fit. */
 bool cfg_parse_size(const char *s, u64 *ret) MUST_CHECK;
+
+/* "52:54:00:12:34:56", not a group address; false if it is none. */
+bool cfg_parse_mac(const char *s, u8 ret[6]) MUST_CHECK;
 
 /* A string from malloc, or NULL when out of memory. */
 char *cfg_to_json(const struct vm_config *c);

@@ -81,7 +81,8 @@ static int add_forward(struct net_config *n, const char *val, struct err *e)
 
 static int set_net(struct vm_config *c, const char *val, struct err *e)
 {
-	static const char wanted[] = "user[,forward=HOST:GUEST], tap=NAME or none";
+	static const char wanted[] = "user[,forward=HOST:GUEST], tap=NAME or none, and behind it "
+				     "mac=, mtu=, rx-rate=, tx-rate=, rx-ops= or tx-ops=";
 	struct net_config *n = &c->net[c->nr_nets];
 	const char *s = val;
 	struct part p;
@@ -100,10 +101,16 @@ static int set_net(struct vm_config *c, const char *val, struct err *e)
 	if (n->kind == CFG_NET_TAP)
 		TRY(copy_str(n->tap, sizeof n->tap, "--net tap", p.val, e));
 	while (*s) {
+		int r;
+
 		TRY(next_part(&s, &p, "--net", e));
-		if (n->kind != CFG_NET_USER || !is_key(&p, "forward"))
+		if (n->kind == CFG_NET_USER && is_key(&p, "forward"))
+			r = add_forward(n, p.val, e);
+		else
+			r = set_nic_part(n, &p, e);
+		if (r > 0)
 			return want(e, "--net", val, wanted);
-		TRY(add_forward(n, p.val, e));
+		TRY(r);
 	}
 	c->nr_nets++;
 	return 0;
@@ -274,8 +281,8 @@ static const struct option_def options[] = {
 	{ "--cmdline", "TEXT", "kernel command line", set_cmdline },
 	{ "--disk", "path=FILE[,format=FORMAT][,readonly][,snapshot]", "a disk; may repeat",
 	  set_disk },
-	{ "--net", "user[,forward=HOST:GUEST]|tap=NAME|none", "network (user); may repeat",
-	  set_net },
+	{ "--net", "user[,forward=HOST:GUEST]|tap=NAME|none[,mac=][,mtu=][,rx-rate=][,tx-rate=]",
+	  "network (user); may repeat", set_net },
 	{ "--share", "DIRECTORY[,tag=NAME][,ro]", "share a host directory (virtio-fs)", set_share },
 	{ "--vsock", "cid=N,path=SOCKET", "sockets between host and guest", set_vsock },
 	{ "--serial", "stdio|pty|unix:PATH|file:PATH|none", "first serial port (stdio)",

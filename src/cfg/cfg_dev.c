@@ -2,6 +2,7 @@
 /* cfg_dev.c - the options of devices beyond disks, networks and the serial port */
 #include "cfg/cfg_int.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define UDS_MAX 97 /* with "_PORT" it still is a socket's path */
@@ -29,4 +30,59 @@ int set_vsock(struct vm_config *c, const char *val, struct err *e)
 	v->cid = (u32)cid;
 	v->present = true;
 	return 0;
+}
+
+/* So much in every second. */
+static int set_rate(struct bucket_config *b, const struct part *p, bool bytes, struct err *e)
+{
+	u64 n;
+
+	if (bytes ? !cfg_parse_size(p->val, &n) || !n : !parse_number(p->val, 1, UINT32_MAX, &n))
+		return err_set(e, EINVAL, "--net %s: \"%.40s\": want %s per second", p->text, p->val,
+			       bytes ? "bytes, such as 10M," : "a number of frames");
+	*b = (struct bucket_config){ .size = n, .refill_time = 1000 };
+	return 0;
+}
+
+bool cfg_parse_mac(const char *s, u8 ret[6])
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (unsigned i = 0; i < 17; i++) {
+		const char *h = s[i] ? strchr(hex, s[i] | 0x20) : NULL;
+
+		if (i % 3 == 2 ? s[i] != ':' : !h || (s[i] < '0'))
+			return false;
+		if (i % 3 != 2)
+			ret[i / 3] = (u8)(ret[i / 3] << 4 | (h - hex));
+	}
+	return !s[17] && !(ret[0] & 1);
+}
+
+int set_nic_part(struct net_config *n, const struct part *p, struct err *e)
+{
+	u8 mac[6];
+	u64 mtu;
+
+	if (is_key(p, "rx-rate"))
+		return set_rate(&n->rx_limit.bandwidth, p, true, e);
+	if (is_key(p, "tx-rate"))
+		return set_rate(&n->tx_limit.bandwidth, p, true, e);
+	if (is_key(p, "rx-ops"))
+		return set_rate(&n->rx_limit.ops, p, false, e);
+	if (is_key(p, "tx-ops"))
+		return set_rate(&n->tx_limit.ops, p, false, e);
+	if (is_key(p, "mtu")) {
+		if (!parse_number(p->val, 68, 65535, &mtu))
+			return want(e, "--net mtu", p->val, "a number from 68 to 65535");
+		n->mtu = (u32)mtu;
+		return 0;
+	}
+	if (is_key(p, "mac")) {
+		if (!cfg_parse_mac(p->val, mac))
+			return want(e, "--net mac", p->val, "aa:bb:cc:dd:ee:ff, no group address");
+		strcpy(n->mac, p->val);
+		return 0;
+	}
+	return 1;
 }

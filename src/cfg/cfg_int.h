@@ -32,6 +32,8 @@ bool is_key(const struct part *p, const char *name);
 
 /* -- cfg_dev.c: devices beyond disks and networks ----------------------------------------- */
 
+/* One part of --net that is about the NIC. Return: > 0 if it is none. */
+int set_nic_part(struct net_config *n, const struct part *p, struct err *e) MUST_CHECK;
 int set_vsock(struct vm_config *c, const char *val, struct err *e);
 
 #endif

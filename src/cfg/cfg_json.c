@@ -155,6 +155,7 @@ static const struct key memhp_keys[] = {
 static const struct key vm_keys[] = {
 	KEY(struct vm_config, name),
 	KEY(struct vm_config, engine),
+	KEY(struct vm_config, kvm_fd),
 	KEY(struct vm_config, cpu),
 	KEY(struct vm_config, nr_cpus),
 	KEY(struct vm_config, memory),

@@ -43,6 +43,15 @@ TEST(options_fill_the_config)
 	CHECK_EQ(parse(2, "--vsock", "cid=5,path=/run/v"), 0);
 	CHECK_EQ(c.vsock.cid, 5);
 	CHECK_STR(c.vsock.uds_path, "/run/v");
+	CHECK_EQ(parse(2, "--net", "user,mac=52:54:00:aB:cd:0f,mtu=9000,rx-rate=10M,tx-ops=500"), 0);
+	CHECK_STR(c.net[0].mac, "52:54:00:aB:cd:0f");
+	CHECK_EQ(c.net[0].mtu, 9000);
+	CHECK_EQ(c.net[0].rx_limit.bandwidth.size, 10 << 20);
+	CHECK_EQ(c.net[0].tx_limit.ops.size, 500);
+	CHECK(parse(2, "--net", "user,mac=53:54:00:ab:cd:0f") < 0);
+	CHECK(parse(2, "--net", "user,mac=52:54:00:ab:cd:0g") < 0);
+	CHECK(parse(2, "--net", "user,mac=52:54:00:ab:cd:0f:") < 0);
+	CHECK(parse(2, "--net", "user,tx-rate=0") < 0);
 }
 
 TEST(everything_after_two_dashes_is_the_command)
@@ -72,7 +81,8 @@ static const struct {
 	{ "--disk", "readonly", "--disk: \"readonly\": want path=FILE[,format=FORMAT][,readonly][,snapshot]"
 				  "[,allow-backing=PATH][,secret-file=FILE]" },
 	{ "--net", "bridge",
-	  "--net: \"bridge\": want user[,forward=HOST:GUEST], tap=NAME or none" },
+	  "--net: \"bridge\": want user[,forward=HOST:GUEST], tap=NAME or none, and "
+	  "behind it mac=, mtu=, rx-rate=, tx-rate=, rx-ops= or tx-ops=" },
 	{ "--net", "user,forward=80",
 	  "--net forward: \"80\": want HOST:GUEST, two port numbers from 1 to 65535" },
 	{ "--serial", "tty", "--serial: \"tty\": want stdio, pty, unix:PATH, file:PATH or none" },

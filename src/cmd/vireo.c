@@ -9,6 +9,7 @@
 #include "base/compiler.h"
 #include "boot/boot.h"
 #include "cfg/cfg.h"
+#include "cpu/cpu.h"
 #include "disk/disk.h"
 #include "net/net.h"
 #include "os/os.h"
@@ -361,14 +362,37 @@ static int check_host(const struct vm_config *c, struct err *e)
 		return err_set(e, ENOMEM, "--memory: %llu MiB: the host has only %llu MiB",
 			       (unsigned long long)(c->memory >> 20),
 			       (unsigned long long)(host >> 20));
-	if (c->engine == CFG_ENGINE_KVM)
-		return err_set(e, ENOTSUP, "--engine kvm: not built in yet: want auto or soft");
+	return 0;
+}
+
+/* Unless told otherwise: KVM where it can run the guest, else the software engine. */
+static int choose_engine(struct vm_config *c, struct err *e)
+{
+	struct err why = { 0 };
+	int fd;
+
+	if (c->engine == CFG_ENGINE_SOFT)
+		return 0;
+	if (c->interpret && c->engine == CFG_ENGINE_KVM)
+		return err_set(e, EINVAL, "--interpret: want --engine soft with it");
+	if (c->interpret) {
+		c->engine = CFG_ENGINE_SOFT;
+		return 0;
+	}
+	fd = cpu_kvm_open(&why);
+	if (fd < 0 && c->engine == CFG_ENGINE_KVM)
+		return err_set(e, why.code, "--engine kvm: %.200s", why.msg);
+	if (fd < 0 && c->verbose)
+		fprintf(stderr, "vireo: engine: not KVM: %s\n", why.msg);
+	c->engine = fd < 0 ? CFG_ENGINE_SOFT : CFG_ENGINE_KVM;
+	c->kvm_fd = fd < 0 ? -1 : fd;
 	return 0;
 }
 
 static int open_all(struct launch *l, struct err *e)
 {
 	TRY(check_host(&l->cfg, e));
+	TRY(choose_engine(&l->cfg, e));
 	for (u32 i = 0; i < l->cfg.nr_disks; i++)
 		TRY(open_disk(&l->cfg.disk[i], e));
 	TRY(open_boot(&l->cfg, e));
@@ -382,7 +406,7 @@ static int open_all(struct launch *l, struct err *e)
  */
 
 #define FD_CONFIG 3
-#define FDS_MAX   (2 + CFG_INITRDS + CFG_DISKS * (1 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 2)
+#define FDS_MAX   (3 + CFG_INITRDS + CFG_DISKS * (1 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 2)
 
 struct fd_list {
 	struct proc_fd map[FDS_MAX];
@@ -402,6 +426,7 @@ static void pass(struct fd_list *l, i32 *fd)
 
 static void pass_all(struct fd_list *l, struct vm_config *c)
 {
+	pass(l, &c->kvm_fd);
 	pass(l, &c->kernel.fd);
 	for (u32 i = 0; i < c->nr_initrds; i++)
 		pass(l, &c->initrd[i].fd);

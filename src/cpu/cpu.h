@@ -10,6 +10,7 @@
 #ifndef CPU_CPU_H
 #define CPU_CPU_H
 
+#include "base/bits.h"
 #include "base/compiler.h"
 #include "base/err.h"
 #include "base/types.h"
@@ -52,6 +53,8 @@ struct cpu_io {
 	/* The guest wrote its TSC: guest TSC = host TSC + offset from now on. May be NULL. */
 	void (*tsc_moved)(void *io, u64 offset);
 	u64 (*wall_ns)(void *io); /* UTC for the KVM wall clock, nanoseconds since 1970 */
+	/* A level-triggered interrupt has ended. Only engines with struct cpu_chips. */
+	void (*eoi)(void *io, u8 vector);
 	void *io;
 };
 
@@ -63,6 +66,10 @@ struct cpu_virtual {
 	u64 tsc;    /* the host's time-stamp counter */
 	u64 random; /* state of RDRAND and RDSEED, see cpu_virtual_random() */
 };
+
+/* Optimisations of the software engine that tests switch off one by one. */
+#define CPU_OFF_SYSTEM BIT(0) /* SYSCALL, SYSRET, PUSHF and the like inside translated code */
+#define CPU_OFF_REP    BIT(1) /* REP MOVS and STOS likewise */
 
 struct cpu_config {
 	struct mem *mem;
@@ -76,7 +83,41 @@ struct cpu_config {
 	unsigned max_block;   /* tests: instructions per translated block, 0 = default */
 	bool single_block;    /* tests: translated code comes back to C after every block */
 	u32 run_insns;	      /* tests: so many instructions per run (64 or more), counted exactly; 0 = off */
+	u32 off;	      /* tests: CPU_OFF_*, what translated code leaves to the interpreter */
 	struct cpu_virtual *virt; /* tests: borrowed; NULL = the host's */
+	int kvm_fd; /* KVM: /dev/kvm from cpu_kvm_open(), borrowed until vm_free() */
+};
+
+/*
+ * Local APICs inside the engine (KVM's split chip, docs/decisions/0028). The PIC and the I/O
+ * APIC stay the board's: they and MSI devices send messages by msi(), and the PIC's wire is
+ * CPU_SIG_IRQ to vCPU 0, whose has_irq() and ack_irq() then speak of the PIC alone. IPIs, INIT,
+ * SIPI, NMI by message, x2APIC registers and the TSC deadline never leave the engine.
+ *
+ * The board's own local APIC devices hold the state while the VM is not running: power-on and
+ * load copy it in with set_lapic() after set_state(), saving copies it out with get_lapic()
+ * after get_state() (dev/pc/pc.h: lapic_put(), lapic_take()).
+ */
+
+/* Registers as in the page: reg[n] is at offset 16 * n [SDM 3A table 11-1]. */
+struct cpu_lapic {
+	u32 reg[64];
+	u64 base;     /* MSR_APIC_BASE */
+	u64 deadline; /* MSR_TSC_DEADLINE: guest TSC, 0 = off */
+};
+
+struct cpu_chips {
+	/* Any thread, never waits. */
+	void (*msi)(struct cpu_vm *vm, u64 addr, u32 data);
+	/* What pin @pin of the I/O APIC would send. Level-triggered ones are told of by
+	 * cpu_io.eoi from then on. Board lock held. */
+	void (*route)(struct cpu_vm *vm, unsigned pin, u64 addr, u32 data, bool level);
+	/* Only while run() is not executing. */
+	void (*get_lapic)(struct vcpu *v, struct cpu_lapic *ret);
+	int (*set_lapic)(struct vcpu *v, const struct cpu_lapic *s, struct err *e);
+	/* From now on a guest's write of @size bytes (0: any) to @gpa only signals the eventfd @fd, or
+	 * no longer. */
+	int (*doorbell)(struct cpu_vm *vm, gpa_t gpa, unsigned size, int fd, bool on);
 };
 
 struct cpu_engine {
@@ -91,15 +132,47 @@ struct cpu_engine {
 	/* Only while run() is not executing. */
 	void (*get_state)(struct vcpu *v, struct x86_state *ret);
 	int (*set_state)(struct vcpu *v, const struct x86_state *s, struct err *e);
-	/* The KVM clock, nanoseconds, at the moment the host's TSC was @tsc. Likewise. */
+	/*
+	 * The KVM clock, nanoseconds, at the moment the host's TSC was @tsc, which is about now.
+	 * Likewise; set before the vCPUs' state.
+	 */
 	u64 (*get_clock)(struct cpu_vm *vm, u64 tsc);
-	void (*set_clock)(struct cpu_vm *vm, u64 tsc, u64 ns);
+	int (*set_clock)(struct cpu_vm *vm, u64 tsc, u64 ns, struct err *e);
 	const char *(*error_text)(const struct vcpu *v); /* after CPU_EXIT_ERROR */
 	/* Counters as "name value" lines; returns the length needed. */
 	size_t (*stats)(const struct vcpu *v, char *buf, size_t len);
+
+	const struct cpu_chips *chips; /* NULL: every interrupt chip is the board's */
+	/*
+	 * Which frames did guest code write? log_writes() starts or stops noting them; take_writes()
+	 * calls @fn for 64 frames at a time of those written since the last call, bit n of @mask
+	 * being frame @first + n. What devices write is not in it. Not while run() executes.
+	 */
+	int (*log_writes)(struct cpu_vm *vm, bool on, struct err *e);
+	int (*take_writes)(struct cpu_vm *vm, void (*fn)(void *ctx, u64 first, u64 mask), void *ctx,
+			   struct err *e);
 };
 
 extern const struct cpu_engine cpu_soft;
+
+/*
+ * KVM (cpu/kvm). After run() has started a VM needs of its descriptors, besides mmap'ed memory,
+ * only the ioctls KVM_RUN, KVM_INTERRUPT, KVM_NMI, KVM_SIGNAL_MSI, KVM_SET_GSI_ROUTING,
+ * KVM_IOEVENTFD; get_state and set_state (reset, pause, snapshot) KVM_GET_ and KVM_SET_ of REGS,
+ * SREGS, XSAVE, XCRS, DEBUGREGS, MSRS, VCPU_EVENTS, MP_STATE, LAPIC, DEVICE_ATTR; the clock
+ * KVM_GET_CLOCK and KVM_SET_CLOCK; the log of writes KVM_SET_USER_MEMORY_REGION and
+ * KVM_GET_DIRTY_LOG. A vCPU is interrupted by tgkill() with CPU_KVM_SIGNAL, whose handler is empty.
+ */
+extern const struct cpu_engine cpu_kvm;
+#define CPU_KVM_SIGNAL (SIGRTMIN + 1)
+
+/*
+ * cpu_kvm_open() - /dev/kvm, if it can run an unmodified guest
+ *
+ * Makes a VM of a few pages and runs a short program in it, which takes far longer where
+ * guest code is not run by the processor. Return: a descriptor, or -errno with the reason.
+ */
+int cpu_kvm_open(struct err *e) MUST_CHECK;
 
 /* -- CPUID model (cpuid.c), shared by the engines --------------------------- */
 

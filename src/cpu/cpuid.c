@@ -18,6 +18,7 @@
 #include "base/bits.h"
 #include "cpu/x86_state.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 enum reg { EAX, EBX, ECX, EDX };
@@ -105,6 +106,21 @@ static const struct row rows[] = {
 /* clang-format on */
 
 #define NR_MODELS 3
+
+/* clang-format off */
+/* What software built for x86-64-v2 and -v3 takes for granted. [psABI 3.1.1] */
+static const struct promise {
+	const char *name;
+	u8 word, bit, from; /* from: V2, or V3 for that model only */
+} promises[] = {
+	{ "cmpxchg16b", W_1C, 13, V2 }, { "lahf_lm", W_X1C, 0, V2 }, { "popcnt", W_1C, 23, V2 },
+	{ "sse3", W_1C, 0, V2 }, { "ssse3", W_1C, 9, V2 }, { "sse4.1", W_1C, 19, V2 },
+	{ "sse4.2", W_1C, 20, V2 }, { "nx", W_X1D, 20, V2 }, { "syscall", W_X1D, 11, V2 },
+	{ "avx", W_1C, 28, V3 }, { "avx2", W_7B, 5, V3 }, { "bmi1", W_7B, 3, V3 },
+	{ "bmi2", W_7B, 8, V3 }, { "f16c", W_1C, 29, V3 }, { "fma", W_1C, 12, V3 },
+	{ "lzcnt", W_X1C, 5, V3 }, { "movbe", W_1C, 22, V3 }, { "xsave", W_1C, 26, V3 },
+};
+/* clang-format on */
 
 static struct {
 	bool amd;
@@ -552,4 +568,67 @@ void cpu_model_cpuid(const struct cpu_config *c, const struct x86_state *s, unsi
 					   word_or_0(&q, leaves[n].word[3]) };
 		return;
 	}
+}
+
+/* -- for an engine that hands CPUID to someone else -------------------------------------- */
+
+/* Leaves whose subleaves mean something: how many. */
+static unsigned nr_subleaves(u32 leaf)
+{
+	switch (leaf) {
+	case 4: case 0x8000001d: return array_len(caches) + 1;
+	case 7: return 2;
+	case 0xb: return 3;
+	case 0xd: return 8;
+	default: return 1;
+	}
+}
+
+bool cpu_model_next_leaf(unsigned *at, u32 *leaf, u32 *subleaf)
+{
+	static const u32 ranges[][2] = {
+		{ 0, MAX_BASIC_INTEL }, { 0x40000000, 0x40000001 }, { 0x40000010, 0x40000010 },
+		{ 0x80000000, MAX_EXTENDED },
+	};
+	unsigned n = *at;
+
+	++*at;
+	for (unsigned k = 0; k < array_len(ranges); k++) {
+		for (u32 l = ranges[k][0]; l <= ranges[k][1]; l++) {
+			unsigned nr = nr_subleaves(l);
+
+			if (n < nr) {
+				*leaf = l;
+				*subleaf = n;
+				return true;
+			}
+			n -= nr;
+		}
+	}
+	return false;
+}
+
+unsigned cpu_model_feature_regs(u32 leaf, u32 subleaf)
+{
+	unsigned mask = 0;
+
+	for (unsigned w = 0; w < NR_WORDS; w++)
+		if (words[w].leaf == leaf && words[w].sub == subleaf)
+			mask |= BIT(words[w].reg);
+	return mask;
+}
+
+int cpu_model_promised(enum cpu_model m, u32 (*has)(void *ctx, u32 leaf, u32 subleaf, unsigned reg),
+		       void *ctx, struct err *e)
+{
+	for (unsigned n = 0; n < array_len(promises); n++) {
+		const struct promise *p = &promises[n];
+
+		if (p->from == V3 && m == CPU_MODEL_V2)
+			continue;
+		if (!(has(ctx, words[p->word].leaf, words[p->word].sub, words[p->word].reg) &
+		      BIT(p->bit)))
+			return err_set(e, ENOTSUP, "%s", p->name);
+	}
+	return 0;
 }

@@ -46,4 +46,18 @@ enum cpu_feature {
 
 bool cpu_model_has(enum cpu_model m, enum cpu_feature f);
 
+/* The leaves a model has: call with *@at = 0 first; false after the last one. */
+bool cpu_model_next_leaf(unsigned *at, u32 *leaf, u32 *subleaf);
+
+/* Which registers of this leaf hold feature bits: bit n for eax, ebx, ecx, edx. */
+unsigned cpu_model_feature_regs(u32 leaf, u32 subleaf);
+
+/*
+ * Is everything there that the model's name promises [psABI 3.1.1]? @has gets the register
+ * (0..3 = eax..edx) of a leaf that the guest would see. Return: 0, or -ENOTSUP and the first
+ * feature that is missing.
+ */
+int cpu_model_promised(enum cpu_model m, u32 (*has)(void *ctx, u32 leaf, u32 subleaf, unsigned reg),
+		       void *ctx, struct err *e);
+
 #endif

@@ -113,3 +113,34 @@ TEST(init_keeps_the_tsc_and_memory_types)
 	CHECK_EQ(s.efer, 0);
 	CHECK_EQ(s.activity, ACT_WAIT_SIPI);
 }
+
+TEST(the_list_of_leaves_names_each_once)
+{
+	u32 leaf, sub, seen[256][2];
+	unsigned nr = 0;
+
+	for (unsigned at = 0; cpu_model_next_leaf(&at, &leaf, &sub); nr++) {
+		for (unsigned k = 0; k < nr; k++)
+			CHECK(seen[k][0] != leaf || seen[k][1] != sub);
+		CHECK(nr < 256);
+		seen[nr][0] = leaf;
+		seen[nr][1] = sub;
+	}
+	CHECK(nr > 60);
+}
+
+static u32 all_but_bmi2(void *ctx UNUSED, u32 leaf, u32 sub, unsigned reg)
+{
+	return leaf == 7 && sub == 0 && reg == 1 ? ~BIT(8) : ~0u;
+}
+
+TEST(a_promised_feature_that_is_missing_is_named)
+{
+	struct err e = { 0 };
+
+	CHECK_EQ(cpu_model_promised(CPU_MODEL_V2, all_but_bmi2, NULL, &e), 0);
+	CHECK(cpu_model_promised(CPU_MODEL_V3, all_but_bmi2, NULL, &e) < 0);
+	CHECK_STR(e.msg, "bmi2");
+	CHECK_EQ(cpu_model_feature_regs(7, 0), BIT(1) | BIT(2) | BIT(3));
+	CHECK_EQ(cpu_model_feature_regs(2, 0), 0);
+}

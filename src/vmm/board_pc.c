@@ -21,6 +21,7 @@
 #include "vmm/agent.h"
 #include "vmm/vmm_int.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -117,6 +118,7 @@ static int plug_lapics(struct vm *vm, struct err *e)
 			.tsc = vcpus_tsc,
 			.signal = vcpus_signal,
 			.ctx = &vm->cpu[i],
+			.passive = vm->engine->chips != NULL,
 		};
 
 		vm->cpu[i].lapic = keep(vm, dev_new(&lapic_class, "lapic", &env, &c, e));
@@ -128,16 +130,17 @@ static int plug_lapics(struct vm *vm, struct err *e)
 
 static int plug_interrupts(struct vm *vm, struct err *e)
 {
+	const struct ioapic_config cfg = chips_ioapic(vm);
 	struct dev *pic, *ioapic;
 
 	pic = plug(vm, &pic8259_class, "pic", 0x20,
-		   (struct dev_env){ .irq = { lapic_lint0(&vm->lapics) } }, NULL, e);
+		   (struct dev_env){ .irq = { chips_intr(vm) } }, NULL, e);
 	if (!pic)
 		return -e->code;
 	TRY(also_at(vm, pic, 1, 0xa0, e));
 	TRY(also_at(vm, pic, 2, 0x4d0, e));
 	ioapic = plug(vm, &ioapic_class, "ioapic", IOAPIC_BASE,
-		      (struct dev_env){ .msi = lapic_set_sink(&vm->lapics) }, NULL, e);
+		      (struct dev_env){ .msi = chips_msi(vm) }, &cfg, e);
 	if (!ioapic)
 		return -e->code;
 	vm->irqs = (struct pc_irqs){ .pic = pic, .ioapic = ioapic };
@@ -255,7 +258,7 @@ static int plug_virtio(struct vm *vm, unsigned slot, const struct virtio_class *
 	const struct dev_env env = {
 		.mem = vm->mem,
 		.clock = vm->clock,
-		.msi = lapic_set_sink(&vm->lapics),
+		.msi = chips_msi(vm),
 	};
 
 	struct dev *d = keep(vm, virtio_pci_new(c, cfg, vm->pci, slot, id, &env, e));
@@ -267,21 +270,38 @@ static int plug_virtio(struct vm *vm, unsigned slot, const struct virtio_class *
 	return 0;
 }
 
-static int plug_virtio_devices(struct vm *vm, struct err *e)
+static int plug_nets(struct vm *vm, struct err *e)
 {
-	const struct virtio_rng_cfg rng = { .fill = random_bytes, .ctx = vm };
 	unsigned slot = SLOT_NET;
 
-	TRY(plug_virtio(vm, SLOT_RNG, &virtio_rng_class, "rng", &rng, e));
 	for (unsigned i = 0; i < vm->cfg->nr_nets; i++) {
-		const struct virtio_net_cfg c = {
+		const struct net_config *n = &vm->cfg->net[i];
+		struct virtio_net_cfg c = {
 			.port = vm->net[i],
 			.mac = { 0x52, 0x54, 0x00, 0x56, 0x52, (u8)i },
+			.mtu = (u16)n->mtu,
+			.rx = ends_limit(&n->rx_limit),
+			.tx = ends_limit(&n->tx_limit),
 		};
 
-		if (vm->net[i])
-			TRY(plug_virtio(vm, slot++, &virtio_net_class, "net", &c, e));
+		if (!vm->net[i])
+			continue;
+		if (*n->mac && !cfg_parse_mac(n->mac, c.mac))
+			return err_set(e, EINVAL, "net: %s: want a MAC address", n->mac);
+		TRY(plug_virtio(vm, slot++, &virtio_net_class, "net", &c, e));
+		vm->nic[i] = vm->dev[vm->nr_devs - 1];
 	}
+	return 0;
+}
+
+static int plug_virtio_devices(struct vm *vm, struct err *e)
+{
+	const struct virtio_rng_cfg rng = { .fill = random_bytes,
+					    .ctx = vm,
+					    .limit = ends_limit(&vm->cfg->rng_limit) };
+
+	TRY(plug_virtio(vm, SLOT_RNG, &virtio_rng_class, "rng", &rng, e));
+	TRY(plug_nets(vm, e));
 	for (unsigned i = 0; i < vm->cfg->nr_disks; i++) {
 		const struct virtio_blk_cfg c = { .blk = vm->blk[i],
 						  .read_only = vm->cfg->disk[i].read_only };

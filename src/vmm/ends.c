@@ -1,10 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ends.c - host ends of the devices beyond disks, networks and the serial port */
+#include "dev/virtio/virtio.h"
 #include "net/vsock.h"
 #include "os/opener.h"
+#include "vmm/vm_dev.h"
 #include "vmm/vmm_int.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+
+static struct ratelimit_bucket_cfg bucket(const struct bucket_config *c)
+{
+	return (struct ratelimit_bucket_cfg){ .size = c->size,
+					      .refill_ms = c->refill_time,
+					      .one_time_burst = c->one_time_burst };
+}
+
+struct ratelimit_cfg ends_limit(const struct limit_config *c)
+{
+	return (struct ratelimit_cfg){ .bucket = { [RATELIMIT_BYTES] = bucket(&c->bandwidth),
+						   [RATELIMIT_OPS] = bucket(&c->ops) } };
+}
 
 static int dial(void *ctx, u32 port)
 {
@@ -35,4 +52,20 @@ int ends_open(struct vm *vm, struct err *e)
 void ends_close(struct vm *vm)
 {
 	vsock_unix_free(vm->vsock);
+}
+
+/* -- for the API ------------------------------------------------------------------------ */
+
+int vm_net_limit(struct vm *vm, const char *id, bool tx, enum ratelimit_kind k,
+		 const struct bucket_config *b, struct err *e)
+{
+	const struct ratelimit_bucket_cfg cfg = bucket(b);
+
+	for (u32 i = 0; i < vm->cfg->nr_nets; i++) {
+		if (!vm->nic[i] || strcmp(vm->cfg->net[i].id, id) != 0)
+			continue;
+		virtio_net_limit(vm->nic[i], tx, k, &cfg);
+		return 0;
+	}
+	return err_set(e, ENOENT, "%s: no such network interface", id);
 }

@@ -185,15 +185,16 @@ static u64 elapsed(const struct snap_machine *m, const struct snapshot_load *o)
 	return o->advance_clocks && now > m->wall_ns ? now - m->wall_ns : 0;
 }
 
-/* What is to be added to saved TSC offsets. */
-static u64 set_clocks(struct vm *vm, const struct snap_machine *m, u64 forward)
+/* *ret: what is to be added to saved TSC offsets. */
+static int set_clocks(struct vm *vm, const struct snap_machine *m, u64 forward, u64 *ret,
+		      struct err *e)
 {
 	u64 cycles = (u64)((unsigned __int128)forward * m->tsc_khz / 1000000);
 	struct snap_machine here;
 
 	snap_describe(vm, &here);
-	vm->engine->set_clock(vm->cpu_vm, here.tsc, m->kvm_clock_ns + forward);
-	return m->tsc + cycles - here.tsc;
+	*ret = m->tsc + cycles - here.tsc;
+	return vm->engine->set_clock(vm->cpu_vm, here.tsc, m->kvm_clock_ns + forward, e);
 }
 
 /* -- sections ---------------------------------------------------------------------------------- */
@@ -271,12 +272,15 @@ static int load(struct vm *vm, struct state *s, const struct snapshot_load *o, u
 		struct err *e)
 {
 	struct snap_machine here = { 0 };
+	u64 tsc;
 	int r;
 
 	snap_describe(vm, &here);
 	TRY(check_cpu(&s->m, &here, e));
 	pthread_mutex_lock(&vm->lock);
-	r = load_all(vm, s, set_clocks(vm, &s->m, forward), e);
+	r = set_clocks(vm, &s->m, forward, &tsc, e);
+	if (!r)
+		r = load_all(vm, s, tsc, e);
 	pthread_mutex_unlock(&vm->lock);
 	if (r)
 		return r;

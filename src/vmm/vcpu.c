@@ -72,6 +72,59 @@ static void io_store(void *io, gpa_t gpa, unsigned size, u64 val)
 	unlock(c->vm);
 }
 
+/* The same where the engine has the local APICs: every address is the bus's. */
+static u64 io_load_bus(void *io, gpa_t gpa, unsigned size)
+{
+	struct vm_cpu *c = io;
+	u64 v;
+
+	lock(c->vm);
+	v = bus_read(c->vm->mmio, gpa, size);
+	unlock(c->vm);
+	return v;
+}
+
+static void io_store_bus(void *io, gpa_t gpa, unsigned size, u64 val)
+{
+	struct vm_cpu *c = io;
+
+	lock(c->vm);
+	bus_write(c->vm->mmio, gpa, size, val);
+	unlock(c->vm);
+}
+
+static bool io_has_pic(void *io)
+{
+	struct vm_cpu *c = io;
+	bool yes;
+
+	lock(c->vm);
+	yes = c->index == 0 && pic_pending(c->vm->irqs.pic);
+	unlock(c->vm);
+	return yes;
+}
+
+static int io_ack_pic(void *io)
+{
+	struct vm_cpu *c = io;
+	int vector = -1;
+
+	lock(c->vm);
+	if (pic_pending(c->vm->irqs.pic))
+		vector = pic_ack(c->vm->irqs.pic);
+	unlock(c->vm);
+	return vector;
+}
+
+static void io_eoi(void *io, u8 vector)
+{
+	struct vm_cpu *c = io;
+
+	lock(c->vm);
+	ioapic_eoi(c->vm->irqs.ioapic, vector);
+	unlock(c->vm);
+}
+
 static int io_ack_irq(void *io)
 {
 	struct vm_cpu *c = io;
@@ -243,13 +296,15 @@ static void *vcpu_main(void *arg)
 int vcpus_new(struct vm *vm, struct err *e)
 {
 	for (unsigned i = 0; i < vm->cfg->nr_cpus; i++) {
+		const bool chips = vm->engine->chips;
 		const struct cpu_io io = {
 			.in = io_in,
 			.out = io_out,
-			.load = io_load,
-			.store = io_store,
-			.ack_irq = io_ack_irq,
-			.has_irq = io_has_irq,
+			.load = chips ? io_load_bus : io_load,
+			.store = chips ? io_store_bus : io_store,
+			.ack_irq = chips ? io_ack_pic : io_ack_irq,
+			.has_irq = chips ? io_has_pic : io_has_irq,
+			.eoi = io_eoi,
 			.apic_rdmsr = io_apic_rdmsr,
 			.apic_wrmsr = io_apic_wrmsr,
 			.get_cr8 = io_get_cr8,

@@ -161,7 +161,7 @@ int vm_power_on(struct vm *vm, struct err *e)
 			TRY(load_kernel(vm, &s, e));
 		TRY(vm->engine->set_state(vm->cpu[i].v, &s, e));
 	}
-	return 0;
+	return chips_load(vm, e);
 }
 
 static void do_reset(struct task *t)
@@ -209,10 +209,10 @@ static void unlock_board(void *vm)
 
 static int choose_engine(struct vm *vm, struct err *e)
 {
-	if (vm->cfg->engine == CFG_ENGINE_KVM)
-		return err_set(e, ENOTSUP, "--engine kvm: not built in yet: want auto or soft");
-	vm->engine = &cpu_soft;
-	vm_say(vm, 1, "engine: soft%s", vm->cfg->interpret ? ", interpreter only" : "");
+	if (vm->cfg->engine == CFG_ENGINE_KVM && vm->cfg->kvm_fd < 0)
+		return err_set(e, EBADF, "--engine kvm: /dev/kvm is not open");
+	vm->engine = vm->cfg->engine == CFG_ENGINE_KVM ? &cpu_kvm : &cpu_soft;
+	vm_say(vm, 1, "engine: %s%s", vm->engine->name, vm->cfg->interpret ? ", interpreter only" : "");
 	return 0;
 }
 
@@ -336,6 +336,7 @@ static int make_engine(struct vm *vm, struct err *e)
 		.nr_vcpus = vm->cfg->nr_cpus,
 		.model = (enum cpu_model)vm->cfg->cpu,
 		.interpret_only = vm->cfg->interpret,
+		.kvm_fd = vm->cfg->kvm_fd,
 	};
 
 	vm->cpu_vm = vm->engine->vm_new(&c, e);
@@ -418,7 +419,7 @@ static void start_back_ends(struct vm *vm)
 /* -v -v: what the engine counted. The vCPUs have stopped. */
 static void say_stats(struct vm *vm)
 {
-	char text[1024];
+	char text[4096];
 
 	for (u32 i = 0; i < vm->cfg->nr_cpus && vm->engine->stats; i++) {
 		if (!vm->cpu[i].v || !vm->engine->stats(vm->cpu[i].v, text, sizeof text))
@@ -482,6 +483,7 @@ void vm_free(struct vm *vm)
 	vcpus_free(vm);
 	if (vm->cpu_vm)
 		vm->engine->vm_free(vm->cpu_vm);
+	vm->cpu_vm = NULL;
 	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
 		if (vm->blk[i])
 			blk_drain(vm->blk[i]);

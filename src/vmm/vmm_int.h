@@ -6,6 +6,7 @@
 #define VMM_VMM_INT_H
 
 #include "base/clock.h"
+#include "base/ratelimit.h"
 #include "cfg/cfg.h"
 #include "cpu/cpu.h"
 #include "dev/dev.h"
@@ -64,6 +65,7 @@ struct vm {
 	struct chr *serial;
 	struct blk *blk[CFG_DISKS];
 	struct net_port *net[CFG_NETS];
+	struct dev *nic[CFG_NETS]; /* transports; NULL: none there */
 	struct agent *agent; /* "-- CMD" */
 	struct opener *opener; /* opens names for us from outside the jail; NULL = not needed */
 	struct vsock_backend *vsock;
@@ -99,6 +101,19 @@ int board_assign_pci(struct vm *vm, struct err *e) MUST_CHECK; /* what firmware 
 
 int ends_open(struct vm *vm, struct err *e) MUST_CHECK; /* before the board */
 void ends_close(struct vm *vm);				  /* after it */
+struct ratelimit_cfg ends_limit(const struct limit_config *c);
+
+/* -- chips.c: the local APICs, ours or the engine's ---------------------------------- */
+
+struct msi_sink chips_msi(struct vm *vm); /* where messages go */
+struct irq chips_intr(struct vm *vm);	  /* where the PIC's wire goes */
+struct ioapic_config chips_ioapic(struct vm *vm);
+/*
+ * The engine's local APICs from our devices, after every set_state() and load; our devices from
+ * the engine's, before they are saved. No-ops where the engine has none. The vCPUs are parked.
+ */
+int chips_load(struct vm *vm, struct err *e) MUST_CHECK;
+void chips_save(struct vm *vm);
 
 /* -- confine.c --------------------------------------------------------------------- */
 

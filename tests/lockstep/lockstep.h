@@ -26,6 +26,7 @@ struct options {
 	u64 flush_every; /* blocks between flushes of code and tables */
 	u64 memory;	 /* bytes */
 	unsigned max_block, run;
+	u32 off; /* CPU_OFF_* */
 	unsigned ticks; /* of the time-stamp counter per instruction */
 	enum cpu_model model;
 	bool small_cache, lazy_flags, verbose;

@@ -205,7 +205,7 @@ static enum outcome turn(struct lockstep *l)
 
 static bool finish(struct lockstep *l)
 {
-	char stats[1024] = "";
+	char stats[4096] = "";
 
 	park(l);
 	if (!same_ram(&l->a, &l->b, l->o.lazy_flags) || !same_fp(&l->a, &l->b)) {
@@ -248,7 +248,7 @@ static bool run(struct lockstep *l)
 
 /* -- command line ---------------------------------------------------------------------- */
 
-enum { O_INSNS = 1, O_FULL, O_SEED, O_FLUSH, O_SMALL, O_MAX, O_LAZY, O_RUN, O_TICKS, O_CPU, O_RAM, O_FROM, O_FP, O_MEM,
+enum { O_INSNS = 1, O_FULL, O_SEED, O_FLUSH, O_SMALL, O_MAX, O_LAZY, O_RUN, O_TICKS, O_CPU, O_OFF, O_RAM, O_FROM, O_FP, O_MEM,
        O_KERNEL, O_INITRD, O_CMDLINE, O_VERBOSE, O_HELP };
 
 static const struct option longs[] = {
@@ -260,7 +260,8 @@ static const struct option longs[] = {
 	{ "memory", 1, NULL, O_MEM },	     { "kernel", 1, NULL, O_KERNEL },
 	{ "initrd", 1, NULL, O_INITRD },     { "cmdline", 1, NULL, O_CMDLINE },
 	{ "run", 1, NULL, O_RUN },	     { "ticks", 1, NULL, O_TICKS },
-	{ "cpu", 1, NULL, O_CPU },	     	{ "verbose", 0, NULL, O_VERBOSE },   { "help", 0, NULL, O_HELP },
+	{ "cpu", 1, NULL, O_CPU },	     { "off", 1, NULL, O_OFF },
+	{ "verbose", 0, NULL, O_VERBOSE },   { "help", 0, NULL, O_HELP },
 	{ 0 },
 };
 
@@ -278,6 +279,7 @@ static const char help[] =
 	"  --lazy-flags     as in real use: dead flags are not kept (nor compared)\n"
 	"  --ram-every N    compare RAM every N instructions, --ram-from N: from there on\n"
 	"  --cpu MODEL      x86-64-v2, x86-64-v3 (default) or max\n"
+	"  --off MASK       without these optimisations (CPU_OFF_*), 0xffffffff = without any\n"
 	"  --fp-every N     compare vector registers every N blocks\n"
 	"  --memory N       MiB of guest RAM (default 160)\n"
 	"  --cmdline TEXT   instead of the built-in kernel command line\n"
@@ -292,6 +294,7 @@ static bool take_number(struct options *o, int opt, u64 n)
 	case O_MAX: o->max_block = (unsigned)n; return n >= 1 && n <= 32;
 	case O_RUN: o->run = (unsigned)n; return n >= 64 && n <= 1000000;
 	case O_TICKS: o->ticks = (unsigned)n; return n >= 1 && n <= 100000;
+	case O_OFF: o->off = (u32)n; return true;
 	case O_RAM: o->ram_every = n; return n > 0;
 	case O_FROM: o->ram_from = n; return true;
 	case O_FP: o->fp_every = n; return n > 0;

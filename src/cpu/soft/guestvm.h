@@ -42,7 +42,7 @@ enum { /* selectors */
 
 enum { GV_END = 0xf4, GV_HOOK = 0xe0 /* .. 0xef: calls hook() */ };
 
-enum gv_tier { GV_T0, GV_T1, GV_T1_EXACT, GV_T1_SINGLE, NR_GV_TIERS };
+enum gv_tier { GV_T0, GV_T1, GV_T1_EXACT, GV_T1_SINGLE, GV_T1_OFF /* what can be switched off is */, NR_GV_TIERS };
 
 struct gv {
 	struct mem *mem;

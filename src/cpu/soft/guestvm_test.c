@@ -242,6 +242,7 @@ struct gv *gv_new(enum gv_tier t)
 		.model = CPU_MODEL_MAX,
 		.interpret_only = t == GV_T0,
 		.exact_flags = t >= GV_T1_EXACT,
+		.off = t == GV_T1_OFF ? ~0u : 0,
 		.max_block = t == GV_T1_SINGLE ? 1 : 0,
 		.code_cache_bytes = 1u << 20,
 	});

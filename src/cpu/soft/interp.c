@@ -200,7 +200,7 @@ static int retire(struct vcpu *v, const struct insn *i, bool tf)
 		v->s.rflags |= FL_RF; /* no code breakpoint when it goes on [SDM 3B 17.3.1.1] */
 	else
 		v->s.rip = v->next_rip;
-	v->insns++;
+	v->executed[i->map % array_len(v->executed)][i->op]++;
 	if (likely(!tf && !v->db_hits && i->cls != CLS_SYS))
 		return X_OK;
 	if (v->s.shadow_ss) /* loaded SS: #DB waits for the next instruction */

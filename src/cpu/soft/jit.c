@@ -89,7 +89,9 @@ int jit_new(struct vcpu *v, struct err *e)
 	stubs_emit(j);
 	if (!alloc_pools(j))
 		return err_set(e, ENOMEM, "cpu: no address space for the translator");
-	return tables_new(j, e);
+	r = tables_new(j, e);
+	v->jr.user = j->table[j->user];
+	return r;
 }
 
 void jit_free(struct vcpu *v)
@@ -112,7 +114,7 @@ void jit_thread_enter(struct vcpu *v)
 {
 	if (!v->jit)
 		return;
-	v->jit->active = NULL;
+	v->jr.active = NULL;
 	jit_signal_setup(v);
 }
 
@@ -527,6 +529,18 @@ static u32 mode_key(const struct vcpu *v)
 	return key;
 }
 
+/*
+ * Translated SYSCALL and SYSRET suppose that they exist and that SYSCALL clears every flag that
+ * matters to translation: TF, AC and the arithmetic ones.
+ */
+static bool syscall_odd(const struct vcpu *v)
+{
+	const u64 need = FL_ARITH | FL_TF | FL_AC;
+
+	return !(v->s.efer & EFER_SCE) || (v->s.sfmask & need) != need;
+}
+
+/* After anything that may have changed the mode, privilege, or what they depend on. */
 static void refresh_mode(struct vcpu *v)
 {
 	u32 key = mode_key(v);
@@ -534,6 +548,7 @@ static void refresh_mode(struct vcpu *v)
 	if ((key ^ v->jit->key) & ~KEY_CPL0)
 		tlb_jump_clear_all(v->jit);
 	v->jit->key = key;
+	v->jr.syscall_odd = syscall_odd(v);
 	tables_select(v);
 }
 
@@ -608,7 +623,7 @@ u32 jit_t0_end(struct vcpu *v, u64 rip)
 	if (must_leave(v))
 		return 0;
 	refresh_mode(v);
-	v->jr.target = v->jit->active->jt[JT_INDEX(v->s.rip)];
+	v->jr.target = v->jr.active->jt[JT_INDEX(v->s.rip)];
 	v->jr.packed = pack_flags(v->s.rflags);
 	v->jr.last = 0;
 	fp_unpark(v);
@@ -650,7 +665,7 @@ static int interpret_here(struct vcpu *v)
 static bool enter(struct vcpu *v, enum jit_exit *ret_why)
 {
 	struct jit *j = v->jit;
-	u64 target = j->active->jt[JT_INDEX(v->s.rip)];
+	u64 target = v->jr.active->jt[JT_INDEX(v->s.rip)];
 
 	if (target == (u64)j->miss) {
 		struct xlate x;
@@ -760,6 +775,7 @@ static void note_aliases(struct vcpu *v)
 
 static int handle_exit(struct vcpu *v, enum jit_exit why)
 {
+	refresh_mode(v); /* SYSCALL and SYSRET change the privilege on the way */
 	switch (why) {
 	case JX_MISS: return on_miss(v);
 	case JX_FAULT:

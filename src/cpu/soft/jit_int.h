@@ -127,12 +127,11 @@ struct jit {
 	/* fixed stubs, in the executable mapping (jit_stubs.c) */
 	u64 (*enter)(struct vcpu *v);
 	const u8 *miss, *slow, *exit_interp, *exit_poll, *exit_chain, *call_t0, *call_t0_end;
-	const u8 *fault_exit;
+	const u8 *rep, *fault_exit;
 
 	struct table *table[NR_TABLES];
 	unsigned user; /* index of the current user table */
 	u64 tick;
-	struct table *active; /* gs base */
 
 	u32 hash[NR_HASH];  /* block index + 1 */
 	u32 *frame;	    /* per guest frame: first block + 1 */
@@ -206,6 +205,10 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 struct block *block_at(struct jit *j, u64 pc);
 void jit_flush_code(struct vcpu *v);
 u32 jit_slow(struct vcpu *v, u64 va, u64 site);	 /* called by translated code */
+/* Likewise: REP MOVS (JIT_REP_MOVS) or STOS of elements of 1 << (kind & 3) bytes. Non-zero: elements
+ * are left, for the interpreter. */
+#define JIT_REP_MOVS 4
+u32 jit_rep(struct vcpu *v, u64 kind);
 u32 jit_t0(struct vcpu *v, u64 rip, u64 len);	 /* likewise: interpret one, go on inside */
 /* Likewise for one that ends a block: non-zero = go on at jr.target, else leave. */
 u32 jit_t0_end(struct vcpu *v, u64 rip);

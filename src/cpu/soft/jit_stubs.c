@@ -145,6 +145,25 @@ static void emit_slow(struct jit *j, struct emit *e)
 	e8(e, 0xc3);
 }
 
+/*
+ * rep: jit_rep() with r10 = what; the zero flag says that it is done.
+ */
+static void emit_rep(struct jit *j, struct emit *e)
+{
+	j->rep = here(j, e);
+	for (unsigned k = 0; k < array_len(c_volatile); k++)
+		e_store(e, c_volatile[k], RSP, GPR(c_volatile[k]) + 8);
+	e8(e, 0x41), e8(e, 0x52); /* push r10: aligns */
+	e_mem(e, true, 0x8d, RDI, RSP, 16);
+	e_mov(e, RSI, R10);
+	call_c(e, (u64)(uintptr_t)jit_rep);
+	e8(e, 0x41), e8(e, 0x5a); /* pop r10 */
+	e8(e, 0x85), e8(e, 0xc0); /* test eax, eax */
+	for (unsigned k = 0; k < array_len(c_volatile); k++)
+		e_load(e, c_volatile[k], RSP, GPR(c_volatile[k]) + 8);
+	e8(e, 0xc3);
+}
+
 /* r10 = rip, r11 = length: call C to interpret one instruction; eax = what it returned. */
 static void call_interpreter(struct emit *e, u64 fn)
 {
@@ -216,6 +235,7 @@ void stubs_emit(struct jit *j)
 	j->exit_poll = emit_exit(j, &e, leave, JX_POLL);
 	j->exit_chain = emit_exit(j, &e, leave, JX_CHAIN);
 	emit_slow(j, &e);
+	emit_rep(j, &e);
 	j->call_t0 = emit_t0(j, &e, leave);
 	j->call_t0_end = emit_t0_end(j, &e, leave);
 	j->fault_exit = emit_fault_exit(j, &e, leave);

@@ -112,6 +112,11 @@ static u8 *put_system(u8 *p)
 		{ 6, 0xf8010ff8010f },	    /* swapgs twice */
 		{ 1, 0xf5 }, { 1, 0xf8 }, { 1, 0xf9 }, { 1, 0xfc },
 		{ 2, 0x9d9c },		    /* pushf; popf */
+		{ 3, 0xf88c45 }, { 3, 0xd08c4d }, /* mov r8d, ds; mov r8, ss */
+		{ 5, 0xc0ae0f48f3 }, { 5, 0xcaae0f48f3 }, { 5, 0xc2ae0f49f3 }, /* rdfsbase, rdgsbase */
+		{ 5, 0xd0ae0f48f3 }, { 5, 0xd3ae0f48f3 }, { 5, 0xd8ae0f49f3 }, /* wrfsbase, wrgsbase */
+		{ 3, 0xa448f3 }, { 3, 0xa548f3 }, { 3, 0xa566f3 }, { 2, 0xa5f3 }, { 2, 0xaaf3 },
+		{ 3, 0xab48f3 }, { 2, 0xabf2 }, { 3, 0xab66f3 },
 		{ 2, 0xa448 }, { 2, 0xa548 }, { 2, 0xab48 }, { 2, 0xad48 }, { 2, 0xa648 },
 		{ 1, 0xc9 }, { 2, 0x9848 }, { 2, 0x9948 }, { 1, 0x9e }, { 1, 0x9f },
 		{ 3, 0xc80148 },

@@ -364,12 +364,13 @@ static u64 soft_get_clock(struct cpu_vm *vm, u64 tsc)
 }
 
 /* The records the guest has stay right: they say which guest TSC is time 0. */
-static void soft_set_clock(struct cpu_vm *vm, u64 tsc, u64 ns)
+static int soft_set_clock(struct cpu_vm *vm, u64 tsc, u64 ns, struct err *e UNUSED)
 {
 	vm->tsc_base = tsc - (u64)((unsigned __int128)ns * cpu_tsc_khz() / 1000000);
 	for (unsigned k = 0; k < vm->cfg.nr_vcpus; k++)
 		if (vm->vcpu[k])
 			vm->vcpu[k]->tsc_base = vm->tsc_base;
+	return 0;
 }
 
 static int soft_set_state(struct vcpu *v, const struct x86_state *s, struct err *e UNUSED)
@@ -388,11 +389,55 @@ static const char *soft_error_text(const struct vcpu *v)
 	return v->error;
 }
 
+#define NR_TOP 12 /* opcodes the interpreter executed most */
+
+static u64 executed_in_all(const struct vcpu *v)
+{
+	const u64 *n = &v->executed[0][0];
+	u64 sum = 0;
+
+	for (unsigned k = 0; k < sizeof v->executed / sizeof *n; k++)
+		sum += n[k];
+	return sum;
+}
+
+/* Append as snprintf() would have: *used counts what has no room too. */
+static void stat_line(char *buf, size_t len, size_t *used, const char *name, u64 val)
+{
+	int n = snprintf(*used < len ? buf + *used : NULL, *used < len ? len - *used : 0,
+			 "%s %llu\n", name, (unsigned long long)val);
+
+	*used += n > 0 ? (size_t)n : 0;
+}
+
+/* The next opcode after @last in falling order of how often; its index, or -1. */
+static int next_executed(const struct vcpu *v, int last)
+{
+	const u64 *n = &v->executed[0][0];
+	int best = -1;
+
+	for (int k = 0; k < (int)(sizeof v->executed / sizeof *n); k++) {
+		bool later = last < 0 || n[k] < n[last] || (n[k] == n[last] && k > last);
+
+		if (n[k] && later && (best < 0 || n[k] > n[best]))
+			best = k;
+	}
+	return best;
+}
+
 static size_t soft_stats(const struct vcpu *v, char *buf, size_t len)
 {
-	int n = snprintf(buf, len, "interpreted_insns %llu\n", (unsigned long long)v->insns);
-	size_t used = n > 0 ? (size_t)n : 0;
+	static const char *const map[] = { "", "0f", "0f38", "0f3a" };
+	size_t used = 0;
+	int op = -1;
 
+	stat_line(buf, len, &used, "interpreted_insns", executed_in_all(v));
+	for (unsigned k = 0; k < NR_TOP && (op = next_executed(v, op)) >= 0; k++) {
+		char name[32];
+
+		snprintf(name, sizeof name, "interpreted_%s%02x", map[op / 256], op % 256);
+		stat_line(buf, len, &used, name, v->executed[op / 256][op % 256]);
+	}
 	return used + jit_stats(v, used < len ? buf + used : NULL, used < len ? len - used : 0);
 }
 

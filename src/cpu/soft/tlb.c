@@ -68,10 +68,10 @@ void tables_select(struct vcpu *v)
 		k = j->user;
 	else if (v->s.cr4 & CR4_SMAP && v->s.rflags & FL_AC)
 		k = T_KERNEL_AC;
-	if (j->active == j->table[k])
+	if (v->jr.active == j->table[k])
 		return;
-	j->active = j->table[k];
-	__asm__ volatile("wrgsbase %0" : : "r"(j->active->e));
+	v->jr.active = j->table[k];
+	__asm__ volatile("wrgsbase %0" : : "r"(v->jr.active->e));
 }
 
 /* -- large pages ---------------------------------------------------------------------- */
@@ -129,7 +129,7 @@ static void jumps_clear_nonglobal(struct jit *j, struct table *t)
 
 void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx, const struct xlate *x)
 {
-	struct table *t = v->jit->active;
+	struct table *t = v->jr.active;
 
 	if (t->nr_jlog < NR_JLOG)
 		t->jlog[t->nr_jlog++] = (u16)JT_INDEX(rip);
@@ -186,7 +186,7 @@ static bool admit_writer(struct vcpu *v, struct table *t, u64 idx, u64 frame)
 void tlb_note_alias(struct vcpu *v, u64 la)
 {
 	struct jit *j = v->jit;
-	u64 idx = INDEX(la), e = j->active->e[idx];
+	u64 idx = INDEX(la), e = v->jr.active->e[idx];
 	gpa_t gpa;
 
 	if (!e || !is_canonical(la) || !mmu_probe(v, la, &gpa))
@@ -194,7 +194,7 @@ void tlb_note_alias(struct vcpu *v, u64 la)
 	if (!((la + (e & ~1ull)) - ((u64)mem_base(v->mem) + gpa)))
 		return;
 	j->alias[idx % array_len(j->alias)] = (u32)idx + 1;
-	j->active->e[idx] = 0;
+	v->jr.active->e[idx] = 0;
 }
 
 static void forget_aliases(struct jit *j)
@@ -210,7 +210,7 @@ static bool is_alias(const struct jit *j, u64 idx)
 
 bool tlb_fill(struct vcpu *v, u64 va, enum access acc)
 {
-	struct table *t = v->jit->active;
+	struct table *t = v->jr.active;
 	struct xlate x;
 	u64 entry;
 
@@ -339,6 +339,7 @@ void tlb_switch_pcid(struct vcpu *v)
 	j->table[best]->pcid = pcid;
 	j->table[best]->used = ++j->tick;
 	j->user = best;
+	v->jr.user = j->table[best];
 }
 
 /* -- writable mappings of a frame ------------------------------------------------------- */

@@ -448,8 +448,7 @@ static void push_reg(struct trans *t, unsigned g)
 	store_folded(t);
 }
 
-/* Push what jr.tmp holds. */
-static void push_tmp(struct trans *t)
+void trans_push_tmp(struct trans *t)
 {
 	check_push(t);
 	fold_push(t);
@@ -472,7 +471,7 @@ static void push_mem(struct trans *t, const struct insn *i)
 	put_ea(t, i);
 	load_checked(t, R10);
 	e_store(&t->e, R10, RSP, VOFF(jr.tmp));
-	push_tmp(t);
+	trans_push_tmp(t);
 }
 
 static void pop_reg(struct trans *t, unsigned g)
@@ -604,84 +603,6 @@ static void put_branch(struct trans *t, const struct insn *i)
 	}
 }
 
-/* -- privileged instructions at CPL 0 --------------------------------------------------------------- */
-
-static void put_swapgs(struct trans *t)
-{
-	struct emit *e = &t->e;
-	i32 base = VOFF(s.seg) + (i32)(SEG_GS * sizeof(struct x86_seg));
-
-	e_load(e, R10, RSP, base);
-	e_load(e, R11, RSP, VOFF(s.kernel_gs_base));
-	e_store(e, R11, RSP, base);
-	e_store(e, R10, RSP, VOFF(s.kernel_gs_base));
-}
-
-/* and/or dword [rsp + rflags], imm32; clobbers flags. */
-static void change_rflags(struct trans *t, unsigned op, u32 imm)
-{
-	struct emit *e = &t->e;
-
-	e8(e, 0x81), e8(e, 0x84 | op << 3), e8(e, 0x24);
-	e32(e, (u32)VOFF(s.rflags)), e32(e, imm);
-}
-
-/*
- * STI with the next instruction in the same block, where nothing polls before it: that is its
- * shadow [SDM 2B STI]. A waiting interrupt makes it the interpreter's.
- */
-static void put_sti(struct trans *t)
-{
-	struct emit *e = &t->e;
-	struct slow *s = &t->slow[t->nr_slow++];
-
-	*s = (struct slow){ .k = (u8)t->k, .keep = KEEP_NOT, .aligned = true };
-	e8(e, 0x80), e8(e, 0xbc), e8(e, 0x24), e32(e, (u32)VOFF(irq_waiting)), e8(e, 0);
-	s->unaligned = e_jcc_hole(e, CC_NE); /* cmp byte [rsp + irq_waiting], 0 */
-	change_rflags(t, 1, FL_IF);
-}
-
-/* rdx:rax = host TSC + offset; clobbers flags. */
-static void put_rdtsc(struct trans *t)
-{
-	struct emit *e = &t->e;
-
-	e8(e, 0x0f), e8(e, 0x31);
-	e8(e, 0x48), e8(e, 0xc1), e8(e, 0xe2), e8(e, 32); /* shl rdx, 32 */
-	e_rr(e, true, 0x09, RDX, RAX);			  /* or rax, rdx */
-	e_mem(e, true, 0x03, RAX, RSP, VOFF(s.tsc_offset)); /* add rax, [rsp + tsc_offset] */
-	e_mov(e, RDX, RAX);
-	e8(e, 0x48), e8(e, 0xc1), e8(e, 0xea), e8(e, 32); /* shr rdx, 32 */
-	e_rr(e, false, 0x89, RAX, RAX);			  /* mov eax, eax: clears the upper half */
-}
-
-/* SWAPGS, CLI, STI, RDTSC in kernel code with dead flags; false: not one of them. */
-static bool put_privileged(struct trans *t, const struct insn *i)
-{
-	if (!(t->key & KEY_CPL0) || i->lock || i->rep)
-		return false;
-	if (i->map == MAP_0F && i->op == 0x01 && i->modrm == 0xf8) {
-		put_swapgs(t);
-		return true;
-	}
-	if (t->live[t->k])
-		return false;
-	if (i->map == MAP_0F && i->op == 0x31 && !t->v->cfg.virt) {
-		put_rdtsc(t);
-		return true;
-	}
-	if (i->map != MAP_1)
-		return false;
-	if (i->op == 0xfa) {
-		change_rflags(t, 4, ~FL_IF);
-		return true;
-	}
-	if (i->op != 0xfb || t->k + 1 >= t->n || t->poll_at == t->k + 1)
-		return false;
-	put_sti(t);
-	return true;
-}
-
 /* -- dispatch ------------------------------------------------------------------------------------- */
 
 /* Hints that touch nothing: NOP, ENDBR64, prefetches. */
@@ -733,7 +654,7 @@ void trans_insn(struct trans *t, const struct insn *i)
 	}
 	if (i->cls == CLS_INT && i->attr & IA_STACK && !i->lock && put_stack(t, i))
 		return;
-	if (i->cls == CLS_SYS && put_privileged(t, i))
+	if (trans_sys(t, i))
 		return;
 	if (!may_copy(t, i) || (t->v->cfg.nr_vcpus > 1 && is_pause(i))) {
 		by_interpreter(t, i);

@@ -17,17 +17,9 @@
 
 /* -- pass 1: decode and liveness ------------------------------------------------------ */
 
-/* Instructions that end a block for the interpreter but not when trans_insn() inlines them. */
-static bool is_inlined(const struct trans *t, const struct insn *i)
-{
-	return t->key & KEY_CPL0 && i->cls == CLS_SYS && !i->lock && !i->rep &&
-	       ((i->map == MAP_1 && i->op == 0xfb) ||
-		(i->map == MAP_0F && i->op == 0x01 && i->modrm == 0xf8));
-}
-
 static bool ends_block(const struct trans *t, const struct insn *i)
 {
-	return (i->attr & IA_ENDS && !is_inlined(t, i)) || i->cls == CLS_UD;
+	return (i->attr & IA_ENDS && !trans_sys_goes_on(t, i)) || i->cls == CLS_UD;
 }
 
 /* Flags that code at @p may read before it writes them; @room bytes are readable. *ret_seen:
@@ -335,6 +327,17 @@ static void put_unaligned(struct trans *t, const struct slow *s, u8 **ret_cross)
 	e_patch(e, e_jmp_hole(e), s->valid);
 }
 
+/* Out of line: the interpreter executes instruction s->k, then the block goes on. */
+static void put_t0(struct trans *t, const struct slow *s)
+{
+	struct emit *e = &t->e;
+
+	e_imm(e, R10, t->rip[s->k]);
+	e_imm(e, R11, s->t0_len);
+	e_call(e, t->j->delta, t->j->call_t0);
+	e_patch(e, e_jmp_hole(e), s->retry);
+}
+
 static void put_slow(struct trans *t, const struct slow *s)
 {
 	struct emit *e = &t->e;
@@ -356,6 +359,10 @@ static void put_slow(struct trans *t, const struct slow *s)
 		trans_restore_flags(e);
 	else if (s->keep == KEEP_PACKED)
 		trans_unpack_flags(e);
+	if (s->t0_len) {
+		put_t0(t, s);
+		return;
+	}
 	e8(e, 0x41), e8(e, 0xbb), e32(e, s->k);
 	e_store(e, R11, RSP, VOFF(jr.site));
 	e_call(e, t->j->delta, t->j->exit_interp);
@@ -435,7 +442,7 @@ static void put_chain_exit(struct trans *t, struct out *o)
 static unsigned first_dead_point(const struct trans *t)
 {
 	for (unsigned k = 0; k < t->n; k++)
-		if (!t->live[k])
+		if (!t->live[k] && !(k && trans_sys_goes_on(t, &t->in[k - 1]))) /* not behind STI */
 			return k;
 	return t->n;
 }

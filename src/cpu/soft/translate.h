@@ -21,6 +21,7 @@ struct slow {
 	u8 k; /* instruction index */
 	u8 acc, size;
 	u8 keep;      /* enum keep: what must be put back before the interpreter */
+	u8 t0_len;    /* non-zero: the interpreter executes that many bytes and goes on at retry */
 	bool aligned; /* misaligned is the interpreter's (#GP) */
 	u8 *retry, *valid, *miss, *unaligned;
 };
@@ -95,6 +96,13 @@ void trans_save_flags(struct emit *e);	/* EFLAGS -> eax, rax -> jr.rax */
 void trans_restore_flags(struct emit *e); /* and back */
 void trans_unpack_flags(struct emit *e);  /* jr.packed -> EFLAGS */
 void trans_lookup(struct emit *e);	/* r11 = the table entry of r10 */
+
+/* System instructions and REP that need not leave translated code (trans_sys.c); false: not one of
+ * them. Does @i, which the decoder says ends a block, go on in it? */
+bool trans_sys(struct trans *t, const struct insn *i);
+bool trans_sys_goes_on(const struct trans *t, const struct insn *i);
+
+void trans_push_tmp(struct trans *t); /* push jr.tmp */
 
 /* Emit instruction t->k. */
 void trans_insn(struct trans *t, const struct insn *i);

@@ -56,6 +56,9 @@ struct jit_regs {
 	u64 site;     /* exit: index of the guest instruction in its block */
 	u64 last;     /* code offset of the last indirect branch but calls */
 	u64 ret;      /* interpreter call: where to continue */
+	struct table *active; /* gs base is its e */
+	struct table *user;   /* that of user mode now */
+	u64 syscall_odd;      /* non-zero: SYSCALL and SYSRET are the interpreter's (jit.c) */
 	i64 left;     /* cfg.run_insns: to go; counted down at the start of each block */
 };
 
@@ -92,7 +95,7 @@ struct vcpu {
 	struct jit *jit;     /* translator's per-vCPU state; NULL = interpreter only */
 	struct icache *icache; /* interp.c: decoded instructions; NULL = decode every time */
 	struct vec_stub *vec; /* vec.c: native stubs for vector instructions */
-	u64 insns;	     /* interpreted instructions */
+	u64 executed[4][256]; /* interpreted instructions, by enum insn_map and opcode */
 	char error[160];
 };
 

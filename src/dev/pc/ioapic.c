@@ -55,17 +55,35 @@ static struct ioapic *to_ioapic(struct dev *d)
 	return container_of(d, struct ioapic, dev);
 }
 
-/* The entry as a message. [SDM 3A 11.11] */
+/* An entry as a message. [SDM 3A 11.11] */
+static u64 message_addr(u64 e)
+{
+	return LAPIC_BASE | RTE_DEST(e) << 12 | (e & RTE_LOGICAL ? 4 : 0) |
+	       (RTE_MODE(e) == MODE_LOWEST ? 8 : 0);
+}
+
+static u32 message_data(u64 e)
+{
+	return (u32)(e & (RTE_VECTOR | RTE_LEVEL | 7u << 8)) | (e & RTE_LEVEL ? BIT(14) : 0);
+}
+
 static void send(struct ioapic *a, unsigned pin)
 {
-	u64 e = a->redir[pin];
-	u64 addr = LAPIC_BASE | RTE_DEST(e) << 12 | (e & RTE_LOGICAL ? 4 : 0) |
-		   (RTE_MODE(e) == MODE_LOWEST ? 8 : 0);
-	u32 data = (u32)(e & (RTE_VECTOR | RTE_LEVEL | 7u << 8)) | (e & RTE_LEVEL ? BIT(14) : 0);
+	u64 addr = message_addr(a->redir[pin]);
+	u32 data = message_data(a->redir[pin]);
 
 	trace(IOAPIC_SEND, a->dev.id, pin, addr, data);
 	if (a->dev.env.msi.send)
 		a->dev.env.msi.send(a->dev.env.msi.ctx, addr, data);
+}
+
+static void tell_route(struct ioapic *a, unsigned pin)
+{
+	u64 e = a->redir[pin];
+
+	if (a->cfg.route)
+		a->cfg.route(a->cfg.ctx, pin, message_addr(e), message_data(e),
+			     e & RTE_LEVEL && RTE_MODE(e) <= MODE_LOWEST);
 }
 
 /* A level input is sent when asserted, unmasked and not yet waiting for its EOI. */
@@ -139,6 +157,7 @@ static void write_redir(struct ioapic *a, unsigned half, u32 val)
 	/* Going to edge mode drops remote IRR: guests use it to cancel a lost EOI. */
 	if (!(*e & RTE_LEVEL))
 		*e &= ~RTE_REMOTE_IRR;
+	tell_route(a, pin);
 	service_level(a, pin);
 }
 
@@ -215,8 +234,10 @@ static void ioapic_reset(struct dev *d)
 {
 	struct ioapic *a = to_ioapic(d);
 
-	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+	for (unsigned i = 0; i < IOAPIC_PINS; i++) {
 		a->redir[i] = RTE_MASKED;
+		tell_route(a, i);
+	}
 	a->select = 0;
 	a->id = a->cfg.id & 15;
 }
@@ -225,8 +246,10 @@ static int ioapic_loaded(struct dev *d, struct err *e UNUSED)
 {
 	struct ioapic *a = to_ioapic(d);
 
-	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+	for (unsigned i = 0; i < IOAPIC_PINS; i++) {
 		a->redir[i] &= RTE_WRITABLE | RTE_REMOTE_IRR;
+		tell_route(a, i);
+	}
 	a->line &= BIT(IOAPIC_PINS) - 1;
 	return 0;
 }

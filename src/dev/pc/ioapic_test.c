@@ -151,3 +151,43 @@ TEST(isa_irq_0_arrives_at_ioapic_pin_2)
 	CHECK_EQ(last_data, 0x42);
 	teardown();
 }
+
+static u64 route_addr;
+static u32 route_data;
+static bool route_level;
+static unsigned routes;
+
+static void on_route(void *ctx UNUSED, unsigned pin, u64 addr, u32 data, bool level)
+{
+	if (pin != 5)
+		return;
+	routes++;
+	route_addr = addr;
+	route_data = data;
+	route_level = level;
+}
+
+TEST(ioapic_tells_what_a_pin_would_send)
+{
+	const struct ioapic_config c = { .route = on_route };
+	struct dev *old;
+
+	setup();
+	old = d;
+	bus_unmap(b, old, 0);
+	d = dev_new(&ioapic_class, "ioapic", &f.env, &c, &e);
+	(void)!bus_map(b, IOAPIC_BASE, d, 0, &e);
+	d->class->reset(d);
+	CHECK(!route_level);
+	put(0x10 + 2 * 5 + 1, 7u << 24);
+	put(0x10 + 2 * 5, 0x41 | 1u << 15);
+	CHECK(route_level);
+	CHECK_EQ(route_data & 0xff, 0x41);
+	line(5, true);
+	CHECK_EQ(last_addr, route_addr);
+	CHECK_EQ(last_data, route_data);
+	put(0x10 + 2 * 5, 0x41);
+	CHECK(!route_level);
+	dev_free(old);
+	teardown();
+}

@@ -931,12 +931,56 @@ static int lapic_loaded(struct dev *d, struct err *e UNUSED)
 	l->isr[0] &= 0xffff0000; /* vectors below 16 cannot be accepted */
 	l->irr[0] &= 0xffff0000;
 	clock_disarm(d->env.clock, &l->timer);
+	if (l->cfg.passive)
+		return 0;
 	if (timer_mode(l) == TIMER_DEADLINE)
 		check_deadline(l);
 	else if (l->counting)
 		clock_arm(d->env.clock, &l->timer, l->expire_ns);
 	update(l);
 	return 0;
+}
+
+void lapic_put(struct dev *d, u32 reg[64], u64 *base, u64 *deadline)
+{
+	struct lapic *l = to_lapic(d);
+
+	for (unsigned n = 0; n < 64; n++)
+		if (!read_reg(l, n, &reg[n]))
+			reg[n] = 0;
+	reg[REG_ID] = id(l) << 24;
+	*base = l->base;
+	*deadline = timer_mode(l) == TIMER_DEADLINE ? l->deadline : 0;
+}
+
+void lapic_take(struct dev *d, const u32 reg[64], u64 base, u64 deadline)
+{
+	struct lapic *l = to_lapic(d);
+
+	l->base = base;
+	l->tpr = reg[REG_TPR] & 0xff;
+	l->ldr = reg[REG_LDR] & 0xff000000;
+	l->dfr = reg[REG_DFR] | 0x0fffffff;
+	l->svr = reg[REG_SVR] & SVR_WRITABLE;
+	l->esr = reg[REG_ESR] & 0xff;
+	l->esr_pending = 0;
+	l->icr = reg[REG_ICR] | (u64)reg[REG_ICR2] << 32;
+	l->tdcr = reg[REG_TDCR] & 0xb;
+	l->tmict = reg[REG_TMICT];
+	for (unsigned n = 0; n < NR_LVT; n++)
+		l->lvt[n] = reg[REG_LVT + n];
+	for (unsigned n = 0; n < 8; n++) {
+		l->isr[n] = reg[REG_ISR + n];
+		l->irr[n] = reg[REG_IRR + n];
+		l->tmr[n] = reg[REG_TMR + n];
+	}
+	l->extint = false;
+	l->deadline = deadline;
+	l->counting = reg[REG_TMCCT] && timer_mode(l) != TIMER_DEADLINE;
+	l->expire_ns = l->counting ? clock_now_ns(d->env.clock) +
+					     ((u64)reg[REG_TMCCT] << divide_shift(l))
+				   : 0;
+	(void)lapic_loaded(d, NULL);
 }
 
 static const struct dev_region lapic_region[] = {

@@ -466,3 +466,33 @@ TEST(apic_base_allows_only_the_documented_changes)
 	CHECK_EQ(lapic_mmio_read(cpu[0], 0x42000030, 8), ~0ull);
 	teardown();
 }
+
+TEST(lapic_state_goes_out_as_registers_and_comes_back)
+{
+	u32 reg[64], again[64];
+	u64 base, deadline, base2, deadline2;
+
+	setup(2);
+	put(1, SVR, 0x1ff);
+	put(1, TPR, 0x20);
+	put(1, LDR, 2u << 24);
+	put(1, LVTT, 0x20000 | 0x40); /* periodic */
+	put(1, TDCR, 0xb);
+	put(1, TMICT, 1000000);
+	lapic_set_msi(&f.lapics, LAPIC_BASE | 1 << 12, 0x51);
+	lapic_put(cpu[1], reg, &base, &deadline);
+	CHECK_EQ(reg[ID / 16], 1u << 24);
+	CHECK_EQ(reg[IRR / 16 + 2], 1u << 0x11);
+	CHECK_EQ(reg[TMCCT / 16], 1000000);
+	cpu[1]->class->reset(cpu[1]);
+	CHECK_EQ(get(1, TPR), 0);
+	lapic_take(cpu[1], reg, base, deadline);
+	lapic_put(cpu[1], again, &base2, &deadline2);
+	CHECK_EQ(memcmp(reg, again, sizeof reg), 0);
+	CHECK_EQ(base, base2);
+	CHECK(lapic_has_irq(cpu[1]));
+	CHECK_EQ(lapic_ack_irq(cpu[1]), 0x51);
+	clock_fake_advance(&f.clock, 1000001);
+	CHECK_EQ(get(1, IRR + 0x20), 1);
+	teardown();
+}

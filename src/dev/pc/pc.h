@@ -61,6 +61,9 @@ extern const struct dev_class ioapic_class;
 
 struct ioapic_config {
 	u8 id; /* APIC id after reset; the guest may change it */
+	/* What the pin would send, told at every change; level: it waits for its EOI. May be NULL. */
+	void (*route)(void *ctx, unsigned pin, u64 addr, u32 data, bool level);
+	void *ctx;
 };
 
 struct irq ioapic_line(struct dev *ioapic, unsigned pin); /* 0..23 */
@@ -118,6 +121,7 @@ struct lapic_config {
 	/* Tell the vCPU. Called with the board lock held, from any thread. */
 	void (*signal)(void *ctx, enum lapic_signal what, u8 arg);
 	void *ctx;
+	bool passive; /* the CPU engine has the real one: this only keeps its state, see lapic_take() */
 };
 
 /* Message-signalled interrupts [SDM 3A 11.11]; ctx is the struct lapic_set. */
@@ -145,6 +149,13 @@ void lapic_mmio_write(struct dev *lapic, gpa_t gpa, unsigned size, u64 val);
 
 /* The guest's TSC jumped (WRMSR TSC, TSC_ADJUST): recompute the deadline timer. */
 void lapic_tsc_changed(struct dev *lapic);
+
+/*
+ * The whole state as the registers of the page, reg[n] at offset 16 * n, the id as in xAPIC mode,
+ * and the two MSRs: what an engine with local APICs of its own loads, and gives back.
+ */
+void lapic_put(struct dev *lapic, u32 reg[64], u64 *base, u64 *deadline);
+void lapic_take(struct dev *lapic, const u32 reg[64], u64 base, u64 deadline);
 
 /* -- HPET (hpet.c) --------------------------------------------------------------- */
 

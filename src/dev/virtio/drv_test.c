@@ -148,7 +148,8 @@ bool drv_open(struct drv *t, const struct virtio_class *c, const void *cfg, u64 
 	t->mmio = bus_new();
 	if (!t->mem)
 		return false;
-	env = (struct dev_env){ .mem = t->mem, .msi = { on_msi, t } };
+	clock_fake_init(&t->clock);
+	env = (struct dev_env){ .mem = t->mem, .clock = &t->clock.clock, .msi = { on_msi, t } };
 	hc = (struct pci_host_cfg){ .pio = t->pio, .mmio = t->mmio, .ecam_base = DRV_ECAM };
 	for (unsigned i = 0; i < PCI_NR_PINS; i++)
 		hc.intx[i] = (struct irq){ on_wire, t, i };

@@ -9,6 +9,7 @@
 #ifndef DEV_VIRTIO_DRV_TEST_H
 #define DEV_VIRTIO_DRV_TEST_H
 
+#include "base/clock_fake.h"
 #include "dev/pci/pci.h"
 #include "dev/virtio/virtio.h"
 #include "mem/mem.h"
@@ -33,6 +34,7 @@ struct drv_queue {
 };
 
 struct drv {
+	struct clock_fake clock;
 	struct mem *mem;
 	struct bus *pio, *mmio;
 	struct pci_host *host;

@@ -42,11 +42,24 @@ struct virtio_net {
 	struct net_port *port;
 	bool starved; /* the port holds a frame until there are receive buffers */
 	bool blocked; /* the port is full; the next frame stays in the ring */
+	bool rx_paid; /* the frame the port holds is through its limit, */
+	bool tx_paid; /* and so is the one that stays in the ring */
+	struct ratelimit rx, tx;
 };
 
 static struct virtio_net *of(struct virtio *v)
 {
 	return container_of(v, struct virtio_net, v);
+}
+
+static void rx_limit_over(struct ratelimit *r)
+{
+	virtio_notify(&container_of(r, struct virtio_net, rx)->v, RX);
+}
+
+static void tx_limit_over(struct ratelimit *r)
+{
+	virtio_notify(&container_of(r, struct virtio_net, tx)->v, TX);
 }
 
 /* -- transmit ---------------------------------------------------------------------------- */
@@ -73,15 +86,23 @@ static bool transmit(struct virtio_net *n, const struct vchain *c)
 	return n->port->send(n->port, vnet ? iov : iov + 1, vnet ? nr + 1 : nr);
 }
 
+static u32 frame_bytes(const struct vchain *c)
+{
+	return c->readable > sizeof(struct net_hdr) ? c->readable - (u32)sizeof(struct net_hdr) : 0;
+}
+
 static void process_tx(struct virtio_net *n, struct virtq *q)
 {
 	struct vchain c;
 
 	n->blocked = false;
 	while (vq_pop(q, &c)) {
-		if (n->port && !transmit(n, &c)) {
+		bool paid = n->tx_paid || ratelimit_take(&n->tx, 1, frame_bytes(&c));
+
+		n->tx_paid = false;
+		if (!paid || (n->port && !transmit(n, &c))) {
 			vq_unpop(q, c.tok);
-			n->blocked = true;
+			n->blocked = n->tx_paid = paid;
 			break;
 		}
 		vq_push(q, c.tok, 0);
@@ -186,11 +207,14 @@ static bool net_receive(void *nic, const struct iovec *iov, int nr_iov)
 	init_frame(n, &f, iov, nr_iov);
 	if (!f.left || f.left > NET_FRAME_MAX)
 		return true;
-	nr = place(n, &f, &first, p);
-	if (nr <= 0) {
-		n->starved = !nr;
-		return nr < 0;
-	}
+	n->rx_paid = n->rx_paid || ratelimit_take(&n->rx, 1, f.left);
+	nr = n->rx_paid ? place(n, &f, &first, p) : 0;
+	n->starved = !nr;
+	if (!nr)
+		return false;
+	n->rx_paid = false;
+	if (nr < 0)
+		return true;
 	f.h.num_buffers = le16_of((u16)nr);
 	vchain_write_at(&first, 0, &f.h, sizeof f.h);
 	for (int i = 0; i < nr; i++)
@@ -250,7 +274,7 @@ static void net_reset(struct dev *d)
 {
 	struct virtio_net *n = container_of(d, struct virtio_net, v.dev);
 
-	n->blocked = false;
+	n->blocked = n->rx_paid = n->tx_paid = false;
 	set_offload(n, 0);
 	if (n->starved) { /* let the port drop what it holds */
 		n->starved = false;
@@ -282,6 +306,8 @@ static int net_init(struct dev *d, const void *cfg, struct err *e UNUSED)
 	n->v.offered = F_MAC | F_STATUS | F_MRG_RXBUF | (c->mtu ? F_MTU : 0) |
 		       offload_features(c->port);
 	virtio_set_queues(&n->v, 2, QUEUE_SIZE);
+	ratelimit_init(&n->rx, d->env.clock, &c->rx, rx_limit_over);
+	ratelimit_init(&n->tx, d->env.clock, &c->tx, tx_limit_over);
 	n->port = c->port;
 	if (!n->port)
 		return 0;
@@ -296,6 +322,8 @@ static void net_fini(struct dev *d)
 {
 	struct virtio_net *n = container_of(d, struct virtio_net, v.dev);
 
+	ratelimit_fini(&n->rx);
+	ratelimit_fini(&n->tx);
 	if (!n->port)
 		return;
 	n->port->receive = NULL;
@@ -318,6 +346,10 @@ static const struct field net_state[] = {
 	FIELD_NOT_SAVED(struct virtio_net, port),
 	FIELD_NOT_SAVED(struct virtio_net, starved),
 	FIELD_NOT_SAVED(struct virtio_net, blocked),
+	FIELD_NOT_SAVED(struct virtio_net, rx_paid),
+	FIELD_NOT_SAVED(struct virtio_net, tx_paid),
+	FIELD_NOT_SAVED(struct virtio_net, rx),
+	FIELD_NOT_SAVED(struct virtio_net, tx),
 	FIELD_END,
 };
 
@@ -337,3 +369,11 @@ const struct virtio_class virtio_net_class = {
 	.notify = net_notify,
 	.driver_ok = net_driver_ok,
 };
+
+void virtio_net_limit(struct dev *d, bool tx, enum ratelimit_kind k,
+		      const struct ratelimit_bucket_cfg *cfg)
+{
+	struct virtio_net *n = container_of(virtio_behind(d), struct virtio_net, v.dev);
+
+	ratelimit_set(tx ? &n->tx : &n->rx, k, cfg);
+}

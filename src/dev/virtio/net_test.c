@@ -192,3 +192,60 @@ TEST(net_state_covers_every_member)
 
 	CHECK_EQ(field_first_gap(c->state, c->size), c->size);
 }
+
+/* Two frames a second, one of them to start with. */
+static const struct ratelimit_cfg two_a_second = {
+	.bucket[RATELIMIT_OPS] = { .size = 2, .refill_ms = 1000 },
+};
+
+TEST(net_transmit_waits_for_its_limit)
+{
+	struct fake f = { .port = { .send = fake_send, .can_receive = fake_can_receive } };
+	struct virtio_net_cfg c = { .port = &f.port, .tx = two_a_second };
+	struct drv t;
+
+	CHECK(drv_open(&t, &virtio_net_class, &c, 0, DRV_QSIZE));
+	for (unsigned i = 0; i < 4; i++)
+		drv_add(&t, 1, tx, 2, 0);
+	drv_kick(&t, 1);
+	CHECK_EQ(f.nr_sent, 2);
+	clock_fake_advance(&t.clock, 510000000);
+	CHECK_EQ(f.nr_sent, 3);
+	f.full = true; /* paid for, and not again when the port has room */
+	clock_fake_advance(&t.clock, 510000000);
+	CHECK_EQ(f.nr_sent, 3);
+	f.full = false;
+	f.port.writable(f.port.nic);
+	CHECK_EQ(f.nr_sent, 4);
+	drv_close(&t);
+	CHECK_EQ(t.clock.nr, 0);
+}
+
+TEST(net_receive_waits_for_its_limit)
+{
+	struct fake f = { .port = { .send = fake_send, .can_receive = fake_can_receive } };
+	struct virtio_net_cfg c = { .port = &f.port, .rx = two_a_second };
+	const struct ratelimit_bucket_cfg none = { 0 };
+	u8 frame[60] = { 0 };
+	struct drv t;
+
+	CHECK(drv_open(&t, &virtio_net_class, &c, 0, DRV_QSIZE));
+	for (unsigned i = 0; i < 4; i++)
+		drv_add(&t, 0, &(struct drv_buf){ DRV_BUF, 0x400 }, 0, 1);
+	drv_kick(&t, 0);
+	CHECK(receive(&f, frame, sizeof frame));
+	CHECK(receive(&f, frame, sizeof frame));
+	CHECK(!receive(&f, frame, sizeof frame));
+	CHECK_EQ(f.nr_can_receive, 0);
+	clock_fake_advance(&t.clock, 510000000);
+	CHECK_EQ(f.nr_can_receive, 1);
+	CHECK(receive(&f, frame, sizeof frame));
+	CHECK(!receive(&f, frame, sizeof frame));
+	virtio_net_limit(t.dev, false, RATELIMIT_OPS, &none);
+	clock_fake_advance(&t.clock, 1000000);
+	CHECK_EQ(f.nr_can_receive, 2);
+	CHECK(receive(&f, frame, sizeof frame));
+	CHECK(!receive(&f, frame, sizeof frame)); /* no buffers left */
+	drv_close(&t);
+	CHECK_EQ(t.clock.nr, 0);
+}

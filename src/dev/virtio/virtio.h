@@ -13,6 +13,7 @@
 #ifndef DEV_VIRTIO_VIRTIO_H
 #define DEV_VIRTIO_VIRTIO_H
 
+#include "base/ratelimit.h"
 #include "dev/dev.h"
 #include "dev/virtio/vq.h"
 
@@ -61,7 +62,12 @@ struct virtio_net_cfg {
 	struct net_port *port; /* may be NULL: link down */
 	u8 mac[6];
 	u16 mtu; /* 0 = not announced */
+	struct ratelimit_cfg rx, tx; /* frames and their bytes, to the guest and from it */
 };
+
+/* Change a limit of a running NIC; @d is the transport. */
+void virtio_net_limit(struct dev *d, bool tx, enum ratelimit_kind k,
+		      const struct ratelimit_bucket_cfg *cfg);
 
 #define VIRTIO_CONSOLE_MAX_PORTS 7
 
@@ -81,6 +87,7 @@ void virtio_console_resize(struct dev *d, u16 cols, u16 rows);
 struct virtio_rng_cfg {
 	size_t (*fill)(void *ctx, void *buf, size_t len); /* never blocks; returns bytes */
 	void *ctx;
+	struct ratelimit_cfg limit; /* requests and their bytes */
 };
 
 struct virtio_vsock_cfg {

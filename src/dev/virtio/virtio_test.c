@@ -114,6 +114,7 @@ TEST(virtio_transports_describe_all_their_state)
 
 		CHECK(drv_open(&t, &virtio_rng_class, &rng, 0, DRV_QSIZE));
 		env.mem = t.mem;
+		env.clock = &t.clock.clock;
 		d = mmio ? virtio_mmio_new(&virtio_rng_class, &rng, "m", &env, &e) : t.dev;
 		CHECK(d);
 		CHECK_EQ(field_first_gap(d->class->state, d->class->size), d->class->size);
@@ -303,11 +304,15 @@ TEST(virtio_mmio_serves_a_request)
 	struct { u64 addr; u32 len; u16 flags, next; } desc = { DRV_BUF, 6, 2, 0 };
 	struct err e = { 0 };
 	struct mem *mem = mem_new(DRV_RAM, &e);
-	struct dev_env env = { .mem = mem, .irq = { { .set = on_mmio_wire } } };
-	struct dev *d = virtio_mmio_new(&virtio_rng_class, &rng, "rng", &env, &e);
+	struct clock_fake clock;
+	struct dev_env env = { .mem = mem, .clock = &clock.clock,
+			       .irq = { { .set = on_mmio_wire } } };
+	struct dev *d = NULL;
 	struct bus *bus = bus_new();
 	u32 used[3];
 
+	clock_fake_init(&clock);
+	d = virtio_mmio_new(&virtio_rng_class, &rng, "rng", &env, &e);
 	CHECK(d);
 	CHECK_EQ(bus_map(bus, 0, d, 0, &e), 0);
 	CHECK_EQ(bus_read(bus, 0, 4), 0x74726976);

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vm_dev.h - what the API asks of a running machine's devices
+ *
+ * Between vm_lock() and vm_unlock(). A device that is not there is ENOENT; what it
+ * cannot do now (no driver yet) is another error, with its sentence.
+ */
+#ifndef VMM_VM_DEV_H
+#define VMM_VM_DEV_H
+
+#include "base/compiler.h"
+#include "base/err.h"
+#include "base/ratelimit.h"
+#include "base/types.h"
+
+struct bucket_config;
+struct vm;
+
+/* One bucket of a NIC's limit, to the guest or (@tx) from it. @id: net_config's. */
+int vm_net_limit(struct vm *vm, const char *id, bool tx, enum ratelimit_kind k,
+		 const struct bucket_config *b, struct err *e) MUST_CHECK;
+
+#endif
