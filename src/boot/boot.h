@@ -52,6 +52,12 @@ struct quickstart {
  */
 int quickstart_get(struct quickstart *q, bool make, struct err *e) MUST_CHECK;
 
+/*
+ * If *fd is a gzip file, put an unpacked copy (in memory) in its place; @name for messages.
+ * Return: 0, or -EINVAL (damaged), -EFBIG (over 512 MiB), -ENOMEM, -EIO with *fd as it was.
+ */
+int boot_gunzip(i32 *fd, const char *name, struct err *e) MUST_CHECK;
+
 #define DISK_ROOT_MAX 64
 
 /*

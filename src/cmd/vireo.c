@@ -347,6 +347,7 @@ static int open_boot(struct vm_config *c, struct err *e)
 {
 	if (*c->kernel.path) {
 		TRY(open_kernel_file("--kernel", &c->kernel, e));
+		TRY(boot_gunzip(&c->kernel.fd, c->kernel.path, e));
 		for (u32 i = 0; i < c->nr_initrds; i++)
 			TRY(open_kernel_file("--initrd", &c->initrd[i], e));
 		return c->has_cmdline ? 0 : add_cmdline(c, e, "console=ttyS0");
