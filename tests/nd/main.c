@@ -3,10 +3,11 @@
  * main.c - nd: random instruction streams, native against the software engine
  *
  *   nd [--count N] [--seed S] [--tier T] [--class C] [--bits 32|64]
- *      [--keep-going] [--single]
+ *      [--off SET] [--keep-going] [--single]
  *
  * --count counts instructions. --seed with --single runs exactly one stream, as
- * printed by a failure. Ends with "N passed, N failed, N skipped" in instructions.
+ * printed by a failure. --off: optimisations to leave out (sum of
+ * CPU_OFF_*). Ends with "N passed, N failed, N skipped" in instructions.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ struct options {
 	const struct nd_tier *tier;
 	int only;
 	unsigned mode;
+	u32 off;
 	bool keep_going, single;
 };
 
@@ -104,7 +106,7 @@ static void worker(const struct options *o, struct progress *p)
 	static struct nd_case c;
 
 	/* the engine's signal handlers first: ours pass on what is not native */
-	if (!nd_arena_init() || !nd_tier_init() || !nd_native_init(nd_host_mask()))
+	if (!nd_arena_init() || !nd_tier_init(o->off) || !nd_native_init(nd_host_mask()))
 		_exit(2);
 	for (; p->passed + p->failed + p->skipped < o->count; p->next_seed++) {
 		run_case(o, p, &c);
@@ -164,7 +166,7 @@ static void parse(struct options *o, int argc, char **argv)
 	static const struct option longs[] = {
 		{ "count", 1, NULL, 'n' }, { "seed", 1, NULL, 's' },   { "tier", 1, NULL, 't' },
 		{ "class", 1, NULL, 'c' }, { "bits", 1, NULL, 'b' }, { "keep-going", 0, NULL, 'k' },
-		{ "single", 0, NULL, '1' },
+		{ "single", 0, NULL, '1' }, { "off", 1, NULL, 'o' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int opt;
@@ -177,6 +179,7 @@ static void parse(struct options *o, int argc, char **argv)
 		case 't': o->tier = find_tier(optarg); break;
 		case 'c': o->only = find_class(optarg); break;
 		case 'b': o->mode = (unsigned)atoi(optarg) / 8; break;
+		case 'o': o->off = (u32)strtoul(optarg, NULL, 0); break;
 		case 'k': o->keep_going = true; break;
 		case '1': o->single = true; break;
 		default: exit(2);

@@ -94,7 +94,7 @@ struct nd_tier {
 	bool lazy_flags; /* arithmetic flags at a fault are not promised */
 };
 extern const struct nd_tier *const nd_tiers[];
-bool nd_tier_init(void);
+bool nd_tier_init(u32 off);
 u64 nd_host_mask(void); /* state components the host has */
 void nd_tier_run(const struct nd_tier *t, const struct nd_case *c, struct nd_result *ret);
 struct mem *nd_guest_mem(void);

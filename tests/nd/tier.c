@@ -118,7 +118,7 @@ static void user_mode(struct x86_state *s)
 	s->activity = ACT_RUNNING;
 }
 
-bool nd_tier_init(void)
+bool nd_tier_init(u32 off)
 {
 	struct err e = { 0 };
 	struct vcpu *v = vcpu_alloc();
@@ -127,7 +127,7 @@ bool nd_tier_init(void)
 		return false;
 	v->mem = nd_guest_mem();
 	v->cfg = (struct cpu_config){ .mem = v->mem, .nr_vcpus = 1, .model = CPU_MODEL_MAX,
-				      .stop_at_faults = true };
+				      .stop_at_faults = true, .off = off };
 	v->mmu = mmu_new();
 	v->icache = icache_new();
 	v->vec = vec_new(&e);

@@ -261,6 +261,7 @@ static void apply_row(struct insn *i, struct dcur *c, const struct erow *r)
 	unsigned n = 0, size;
 
 	i->cls = CLS_VEC;
+	i->attr = r->shape == S_VSIB ? 0 : IA_VERBATIM;
 	set_shape(i, r->shape);
 	if (r->x & IMM)
 		decode_imm(i, c, 1);
@@ -399,6 +400,6 @@ bool decode_opmask(struct insn *i, struct dcur *c)
 	if ((i->is_mem && !mov) || (!i->is_mem && i->op == 0x91) || (i->vl && !binary) ||
 	    (!binary && i->vvvv) || (movg && i->w && (i->pp != 3 || i->mode != 8)) || (shift ? i->pp != 1 : movg ? i->pp == 2 : i->pp > 1))
 		set_ud(i);
-	i->attr |= IA_AVX | IA_AVX512;
+	i->attr |= IA_AVX | IA_AVX512 | (i->cls == CLS_VEC ? IA_VERBATIM : 0);
 	return true;
 }

@@ -17,13 +17,16 @@ static void put_rex(struct emit *e, bool w, unsigned reg, unsigned index, unsign
 		e8(e, rex);
 }
 
-/* ModRM, SIB and displacement of [base + index * scale + disp]. */
+/*
+ * ModRM, SIB and displacement of [base + index * scale + disp]. @wide: no 8-bit displacement, which
+ * EVEX would scale.
+ */
 static void put_mem(struct emit *e, unsigned reg, unsigned base, unsigned index, unsigned scale,
-		    i32 disp)
+		    i32 disp, bool wide)
 {
 	static const u8 log2_of[9] = { [1] = 0, [2] = 1, [4] = 2, [8] = 3 };
 	bool sib = index != REG_NONE || base == REG_NONE || (base & 7) == 4;
-	unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : disp == (i8)disp ? 1 : 2;
+	unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : disp == (i8)disp && !wide ? 1 : 2;
 
 	if (base == REG_NONE)
 		mod = 0;
@@ -41,7 +44,7 @@ void e_mem(struct emit *e, bool w, unsigned op, unsigned reg, unsigned base, i32
 {
 	put_rex(e, w, reg, 0, base, false);
 	put_op(e, op);
-	put_mem(e, reg, base, REG_NONE, 1, disp);
+	put_mem(e, reg, base, REG_NONE, 1, disp, false);
 }
 
 void e_rr(struct emit *e, bool w, unsigned op, unsigned reg, unsigned rm)
@@ -166,15 +169,38 @@ static void put_vex(struct emit *e, const struct insn *i, const struct opmap *m)
 	e8(e, i->op);
 }
 
+/* The prefix as it was, with other numbers for base, index and general registers [SDM 2A 2.7.1]. */
+static void put_evex(struct emit *e, const struct insn *i, const struct opmap *m)
+{
+	const u8 *raw = i->bytes + i->nr_prefix;
+	unsigned p0 = raw[1];
+
+	if (i->reg_kind == OK_GPR)
+		p0 = (p0 & 0x7f) | (m->reg & 8 ? 0 : 0x80);
+	if (m->mem)
+		p0 = (p0 & 0x9f) | (m->index != REG_NONE && m->index & 8 ? 0 : 0x40) |
+		     (m->base != REG_NONE && m->base & 8 ? 0 : 0x20);
+	else if (i->rm_kind == OK_GPR)
+		p0 = (p0 & 0xdf) | (m->rm & 8 ? 0 : 0x20);
+	e8(e, 0x62);
+	e8(e, p0);
+	e8(e, raw[2]);
+	e8(e, raw[3]);
+	e8(e, i->op);
+}
+
 void e_insn(struct emit *e, const struct insn *i, const struct opmap *m)
 {
 	if (i->enc == ENC_VEX)
 		put_vex(e, i, m);
+	else if (i->enc == ENC_EVEX)
+		put_evex(e, i, m);
 	else
 		put_legacy(e, i, m);
 	if (i->has_modrm) {
 		if (m->mem)
-			put_mem(e, m->reg, m->base, m->index, m->scale, m->disp);
+			put_mem(e, m->reg, m->base, m->index, m->scale, m->disp,
+				i->enc == ENC_EVEX);
 		else
 			e8(e, 0xc0 | (m->reg & 7) << 3 | (m->rm & 7));
 	}

@@ -526,6 +526,8 @@ static u32 mode_key(const struct vcpu *v)
 		key |= KEY_SSE;
 	if (v->s.cr4 & CR4_OSXSAVE && (v->s.xcr0 & (XCR0_SSE | XCR0_AVX)) == (XCR0_SSE | XCR0_AVX))
 		key |= KEY_AVX;
+	if (key & KEY_AVX && (v->s.xcr0 & XCR0_AVX512) == XCR0_AVX512)
+		key |= KEY_AVX512;
 	return key;
 }
 
@@ -556,8 +558,10 @@ static void refresh_mode(struct vcpu *v)
 
 u32 jit_slow(struct vcpu *v, u64 va, u64 site)
 {
+	unsigned acc = site >> 8 & 3;
+
 	v->jit->n_slow++;
-	return !tlb_fill(v, va, (enum access)(site >> 8 & 3));
+	return !(acc == ACC_MASKED_W ? tlb_fill_dirty(v, va) : tlb_fill(v, va, (enum access)acc));
 }
 
 static void merge_flags(struct vcpu *v)

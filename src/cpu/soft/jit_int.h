@@ -112,6 +112,10 @@ struct block {
 #define KEY_SSE BIT(1)
 #define KEY_AVX BIT(2)
 #define KEY_CPL0 BIT(3) /* privileged instructions may be inlined; tables differ by CPL anyway */
+#define KEY_AVX512 BIT(4)
+
+/* Beside enum access: a store with an opmask, which makes a page dirty only if it writes. */
+#define ACC_MASKED_W 3
 
 /* Why translated code came back. */
 enum jit_exit { JX_MISS, JX_INTERP, JX_FAULT, JX_POLL, JX_CHAIN, JX_DONE };
@@ -182,6 +186,8 @@ void tables_free(struct jit *j);
 void tables_select(struct vcpu *v);   /* gs base from CPL, AC and PCID */
 /* Fill the entry for @va; false: not a RAM page that allows @acc, the interpreter decides. */
 bool tlb_fill(struct vcpu *v, u64 va, enum access acc);
+/* The same for a write that may write nothing: true only if the page is dirty already. */
+bool tlb_fill_dirty(struct vcpu *v, u64 va);
 void tlb_jump_set(struct vcpu *v, u64 rip, const u8 *rx, const struct xlate *x);
 /* A host fault at guest address @la: if another page has its table entry, use it for neither. */
 void tlb_note_alias(struct vcpu *v, u64 la);

@@ -231,6 +231,11 @@ bool tlb_fill(struct vcpu *v, u64 va, enum access acc)
 	return entry >= 2;
 }
 
+bool tlb_fill_dirty(struct vcpu *v, u64 va)
+{
+	return tlb_fill(v, va, ACC_R) && v->jr.active->e[INDEX(va)] & 1;
+}
+
 static void drop_all(struct jit *j, struct table *t)
 {
 	madvise(t->e, TABLE_BYTES, MADV_DONTNEED);

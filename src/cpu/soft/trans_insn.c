@@ -125,15 +125,16 @@ static void add_use(struct field_use *u, unsigned *n, u8 *host, unsigned g, unsi
 	};
 }
 
-/* GPR fields of @i, high-byte registers excluded: those stay as they are. */
+/* GPR fields of @i, high-byte registers excluded: those stay as they are. EVEX has a fifth bit that
+ * does not matter for them. */
 static unsigned collect_uses(const struct insn *i, struct opmap *m, struct field_use u[3])
 {
 	unsigned n = 0;
 
 	if (i->reg_kind == OK_GPR && !is_high_byte(i, i->reg, i->reg_size))
-		add_use(u, &n, &m->reg, i->reg, i->reg_acc, i->reg_size);
+		add_use(u, &n, &m->reg, i->reg & 15, i->reg_acc, i->reg_size);
 	if (i->rm_kind == OK_GPR && !i->is_mem && !is_high_byte(i, i->rm, i->rm_size))
-		add_use(u, &n, &m->rm, i->rm, i->rm_acc, i->rm_size);
+		add_use(u, &n, &m->rm, i->rm & 15, i->rm_acc, i->rm_size);
 	if (i->vvvv_kind == OK_GPR)
 		add_use(u, &n, &m->vvvv, i->vvvv, i->vvvv_acc, 8);
 	return n;
@@ -281,6 +282,17 @@ static void emit_on_memory(struct trans *t, const struct insn *i, struct opmap *
 	store_homes(t, h);
 }
 
+/*
+ * An opmask may leave any part of the operand alone, and then that part cannot fault. Where all of it
+ * may be accessed that makes no difference; elsewhere the check fails and the interpreter looks.
+ */
+static unsigned access_of(const struct insn *i)
+{
+	if (!(i->rm_acc & OP_W))
+		return ACC_R;
+	return i->enc == ENC_EVEX && i->aaa ? ACC_MASKED_W : ACC_W;
+}
+
 static bool needs_alignment(const struct insn *i)
 {
 	return i->mem_align || (i->map == MAP_0F && i->op == 0xc7 && i->cls == CLS_INT);
@@ -335,7 +347,7 @@ static void put_mem_insn(struct trans *t, const struct insn *i)
 		return;
 	}
 	put_ea(t, i);
-	trans_check(t, i->rm_acc & OP_W ? ACC_W : ACC_R, i->mem_size, needs_alignment(i));
+	trans_check(t, access_of(i), i->mem_size, needs_alignment(i));
 	emit_on_memory(t, i, &m, &h);
 }
 
@@ -617,6 +629,8 @@ static bool is_nop(const struct insn *i)
 /* Features of the CPU model the guest sees; what it lacks is the interpreter's #UD. */
 static bool is_offered(const struct trans *t, const struct insn *i)
 {
+	if (t->v->cfg.model == CPU_MODEL_MAX)
+		return true;
 	if (t->v->cfg.model == CPU_MODEL_V2)
 		return i->enc == ENC_LEGACY && !(i->cls == CLS_INT && i->map != MAP_1 &&
 						 (i->rep || i->map == MAP_0F38));
@@ -627,6 +641,8 @@ static bool may_copy(const struct trans *t, const struct insn *i)
 {
 	u32 need = 0;
 
+	if (i->attr & IA_AVX512 && t->v->cfg.off & CPU_OFF_AVX512)
+		return false;
 	if (!(i->attr & IA_VERBATIM) || (i->cls != CLS_INT && i->cls != CLS_VEC && i->cls != CLS_X87))
 		return false;
 	if (i->lock && !(i->attr & IA_LOCKABLE && i->is_mem))
@@ -634,7 +650,7 @@ static bool may_copy(const struct trans *t, const struct insn *i)
 	if (i->cls == CLS_X87 || i->attr & IA_FP)
 		need |= KEY_X87;
 	if (i->cls == CLS_VEC && !(i->attr & IA_FP))
-		need |= i->attr & IA_AVX ? KEY_AVX : KEY_SSE;
+		need |= i->attr & IA_AVX512 ? KEY_AVX512 : i->attr & IA_AVX ? KEY_AVX : KEY_SSE;
 	return (t->key & need) == need && is_offered(t, i);
 }
 

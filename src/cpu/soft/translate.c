@@ -253,9 +253,9 @@ void trans_lookup(struct emit *e)
 	e32(e, 0); /* mov r11, gs:[r11d*8] */
 }
 
-static void put_valid_test(struct emit *e, enum access acc)
+static void put_valid_test(struct emit *e, unsigned acc)
 {
-	if (acc == ACC_W) { /* test r11b, 1 */
+	if (acc != ACC_R) { /* test r11b, 1 */
 		e8(e, 0x41), e8(e, 0xf6), e8(e, 0xc3), e8(e, 1);
 	} else { /* and r11, -2 */
 		e8(e, 0x49), e8(e, 0x83), e8(e, 0xe3), e8(e, 0xfe);
@@ -275,13 +275,13 @@ static unsigned pow2_mask(unsigned size)
  * r10 = guest address -> r11 = what to add to it (reads), or that plus 1 (writes).
  * Clobbers flags unless they are live, in which case they are kept through eax.
  */
-void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned)
+void trans_check(struct trans *t, unsigned acc, unsigned size, bool aligned)
 {
 	struct emit *e = &t->e;
 	struct slow *s = &t->slow[t->nr_slow++];
 	bool keep = t->live[t->k] != 0 && !t->packed;
 
-	*s = (struct slow){ .k = (u8)t->k, .acc = acc, .size = (u8)size, .aligned = aligned,
+	*s = (struct slow){ .k = (u8)t->k, .acc = (u8)acc, .size = (u8)size, .aligned = aligned,
 			    .keep = t->packed ? KEEP_PACKED : keep ? KEEP_EAX : KEEP_NOT };
 	if (keep)
 		trans_save_flags(e);

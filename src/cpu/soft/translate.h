@@ -80,7 +80,7 @@ struct trans {
 	bool poll_keep;
 };
 
-void trans_check(struct trans *t, enum access acc, unsigned size, bool aligned);
+void trans_check(struct trans *t, unsigned acc, unsigned size, bool aligned);
 void trans_check_canonical(struct trans *t);
 void trans_pack_flags(struct trans *t); /* EFLAGS -> jr.packed, for an indirect branch */
 void trans_jump(struct trans *t, u64 rip);
