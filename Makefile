@@ -112,9 +112,9 @@ $B/dev-fuzz: tests/fuzz/dev_fuzz.c $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
 
-$B/disk-fuzz: tests/fuzz/disk_fuzz.c $O/libvireo.a
+$B/disk-fuzz: tests/fuzz/disk_fuzz.c tests/fuzz/mem_file.c $O/libvireo.a
 	$(call say,LINK)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
+	$(Q)$(CC) $(filter-out -MMD -MP,$(CFLAGS)) $(LDFLAGS) -o $@ $^ $(LIBS_unit)
 
 $O/%.c.o: src/%.c
 	$(call say,CC)
@@ -166,17 +166,23 @@ build/fuzz/dev-fuzz: tests/fuzz/dev_fuzz.c $(FUZZ_SRCS) $(HDRS)
 	$(Q)clang $(filter-out -MMD -MP -Werror,$(CFLAGS)) -O1 -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=all -DLIBFUZZER -o $@ $(filter %.c,$^) $(LIBS_unit)
 
-build/fuzz/disk-fuzz: tests/fuzz/disk_fuzz.c $(FUZZ_SRCS) $(HDRS)
+build/fuzz/disk-fuzz: tests/fuzz/disk_fuzz.c tests/fuzz/mem_file.c $(FUZZ_SRCS) $(HDRS)
 	$(call say,FUZZ)
-	$(Q)mkdir -p $(@D)/disk-corpus
+	$(Q)mkdir -p $(@D)
 	$(Q)clang $(filter-out -MMD -MP -Werror,$(CFLAGS)) -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=all -DLIBFUZZER -o $@ $(filter %.c,$^) $(LIBS_unit)
+		-fno-sanitize-recover=all -DLIBFUZZER -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION \
+		-o $@ $(filter %.c,$^) $(LIBS_unit)
+
+# One format for TIME seconds, from the corpus in the tree: make fuzz-disk-qcow2 [TIME=seconds]
+FUZZ_DISKS := $(addprefix fuzz-disk-,qcow2 vpc vhdx vdi vmdk luks)
+$(FUZZ_DISKS): fuzz-disk-%: build/fuzz/disk-fuzz $B/disk-fuzz
+	$(Q)mkdir -p build/fuzz/seeds build/fuzz/corpus-$* && $B/disk-fuzz seeds build/fuzz/seeds
+	$(Q)DISK_FUZZ_FORMAT=$* build/fuzz/disk-fuzz -max_total_time=$(or $(TIME),60) -max_len=65536 \
+		build/fuzz/corpus-$* tests/fuzz/corpus/disk/$* build/fuzz/seeds/$*
 
 fuzz:
 	$(Q)tools/deps fuzz
-	$(Q)$(MAKE) --no-print-directory build/fuzz/disk-fuzz
-	$(Q)$(MAKE) --no-print-directory $B/disk-fuzz && $B/disk-fuzz seeds build/fuzz/disk-corpus
-	$(Q)build/fuzz/disk-fuzz -max_total_time=$(or $(TIME),60) -max_len=1048576 build/fuzz/disk-corpus
+	$(Q)for t in $(FUZZ_DISKS); do $(MAKE) --no-print-directory $$t || exit 1; done
 	$(Q)$(MAKE) --no-print-directory build/fuzz/dev-fuzz
 	$(Q)build/fuzz/dev-fuzz -max_total_time=$(or $(TIME),60) -max_len=4096 build/fuzz/corpus
 
@@ -196,6 +202,6 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: guests nd-long all bench fuzz progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
+.PHONY: guests nd-long all bench fuzz $(FUZZ_DISKS) progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
 .SECONDARY:
 -include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(LOCKSTEP_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))

@@ -82,7 +82,11 @@ struct slice {
 	struct slice *hash_next, *newer, *older;
 };
 
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+#define Q_SLICES 64u
+#else
 #define Q_SLICES 1024u
+#endif
 #define Q_HASH	 2048u
 
 struct q_free {

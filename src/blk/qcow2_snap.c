@@ -96,6 +96,8 @@ int q_load_snapshots(struct qcow2 *q, struct err *e)
 	int r = 0;
 
 	q->h.nr_snapshots = 0; /* so many are loaded */
+	if (n && !range_ok(at, (u64)n * ENTRY_FIXED, q->f.b.base->info.size))
+		return err_set(e, EINVAL, "qcow2: the snapshot table is not inside the file");
 	for (i = 0; i < n && !r; i++) {
 		r = i & (i - 1) ? 0 : make_room(q, i ? 2 * i : 1);
 		if (!r) {

@@ -62,22 +62,45 @@ static bool vhdx_probe(const u8 *head, size_t len)
 	return len >= 8 && !memcmp(head, "vhdxfile", 8);
 }
 
-/* CRC-32C of @p with the 4 bytes at @skip taken as zeroes. */
-static u32 crc32c(const u8 *p, size_t n, size_t skip)
+static u32 crc32c_plain(u32 c, const u8 *p, size_t n)
 {
-	u32 c = UINT32_MAX;
-
 	for (size_t i = 0; i < n; i++) {
-		c ^= i - skip < 4 ? 0 : p[i];
+		c ^= p[i];
 		for (int k = 0; k < 8; k++)
 			c = c >> 1 ^ (c & 1 ? 0x82f63b78u : 0);
 	}
-	return ~c;
+	return c;
 }
 
+__attribute__((target("sse4.2"))) static u32 crc32c_fast(u32 c, const u8 *p, size_t n)
+{
+	for (; n >= 8; p += 8, n -= 8)
+		c = (u32)__builtin_ia32_crc32di(c, rd_le64(p));
+	for (; n; p++, n--)
+		c = __builtin_ia32_crc32qi(c, *p);
+	return c;
+}
+
+/* CRC-32C of @p with the 4 bytes at @skip taken as zeroes. */
+static u32 crc32c(const u8 *p, size_t n, size_t skip)
+{
+	u32 (*more)(u32 c, const u8 *p, size_t n) =
+		__builtin_cpu_supports("sse4.2") ? crc32c_fast : crc32c_plain;
+	u32 c = more(UINT32_MAX, p, skip);
+
+	c = more(c, (const u8[4]){ 0 }, 4);
+	return ~more(c, p + skip + 4, n - skip - 4);
+}
+
+/* Fuzzers do not guess checksums: they get by without. */
 static bool crc_ok(const u8 *p, size_t n)
 {
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+	(void)n;
+	return p[4] != 0xbc;
+#else
 	return rd_le32(p + 4) == crc32c(p, n, 4);
+#endif
 }
 
 static bool is_null(const u8 *guid)
