@@ -132,7 +132,7 @@ void ratelimit_init(struct ratelimit *r, struct clock *clock, const struct ratel
 {
 	*r = (struct ratelimit){ .clock = clock, .resume = resume, .timer.fn = on_timer };
 	for (int i = 0; i < RATELIMIT_NR; i++)
-		fill(&r->bucket[i], &cfg->bucket[i], clock_now_ns(clock));
+		fill(&r->bucket[i], &cfg->bucket[i], clock ? clock_now_ns(clock) : 0);
 }
 
 void ratelimit_fini(struct ratelimit *r)

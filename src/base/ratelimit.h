@@ -44,6 +44,7 @@ struct ratelimit {
 
 /*
  * ratelimit_init() - buckets full
+ * @clock:	may be NULL if nothing is ever limited
  * @resume:	called once after a ratelimit_take() that failed, when trying again may
  *		succeed: from the clock's timer, never from inside ratelimit_take()
  */

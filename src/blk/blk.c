@@ -105,6 +105,11 @@ void blk_drain(struct blk *b)
 		b->drv->wait(b);
 }
 
+void blk_no_flush(struct blk *b)
+{
+	b->no_flush = true;
+}
+
 unsigned blk_in_flight(const struct blk *b)
 {
 	return b->in_flight;

@@ -93,6 +93,8 @@ void blk_unplug(struct blk *b);
 
 /* Wait until nothing is in flight; done() of what was runs inside. */
 void blk_drain(struct blk *b);
+/* From now on flushing this node does nothing. */
+void blk_no_flush(struct blk *b);
 unsigned blk_in_flight(const struct blk *b);
 void blk_get_info(const struct blk *b, struct blk_info *ret);
 

@@ -68,7 +68,7 @@ int blk_flush_now(struct blk *b) MUST_CHECK;
 
 enum file_flags {
 	FILE_THREADS = 1,   /* no io_uring */
-	FILE_NO_DIRECT = 2, /* never complete a read inside submit() */
+	FILE_NO_DIRECT = 2, /* never complete anything inside submit() */
 	/* What a format stands on: any byte may be addressed, info.size is exact, growable. */
 	FILE_BYTES = 4,
 };

@@ -7,7 +7,8 @@
  * except to continue after a short transfer.
  *
  * A read that the page cache can answer is answered inside submit() (preadv2 with
- * RWF_NOWAIT): no completion event, no wake-up of the loop.
+ * RWF_NOWAIT): no completion event, no wake-up of the loop. A write of whole pages goes
+ * into the page cache inside submit() as well, unless the last one that did took long.
  */
 #include "base/bits.h"
 #include "blk/blk_int.h"
@@ -25,6 +26,9 @@
 #include <unistd.h>
 
 #define DIRECT_MAX  (256u << 10) /* larger reads are copied off this thread */
+#define PAGE	    4096u
+#define SLOW_NS	    1000000u /* a write to the page cache that took longer was held up, */
+#define SLOW_PAUSE  30u	     /* and for so many times as long others go another way */
 #define ZERO_CHUNK  (256u << 10)
 #define MAX_RETRIES 16
 
@@ -46,6 +50,8 @@ struct file {
 	struct task flush_task;
 	u64 data_from, data_end; /* read-only files: a run of data found by file_status() */
 	bool direct, no_zero_range, no_punch; /* what the host's file system can do */
+	bool direct_write;
+	u64 direct_write_from; /* ns; not before */
 	struct slot slot[AIO_DEPTH], *free;
 	struct blk_req *wait_head, **wait_tail; /* linked by priv[0] */
 };
@@ -249,11 +255,34 @@ static bool read_direct(struct file *f, struct blk_req *r)
 	return n == (ssize_t)r->len;
 }
 
+/*
+ * Return: the write is in the page cache. Most file systems do not know RWF_NOWAIT for
+ * writes, so this may wait, for room or for a page being written; then it was the last
+ * one for a while.
+ */
+static bool write_direct(struct file *f, struct blk_req *r)
+{
+	u64 t0, t1;
+	ssize_t n;
+
+	if (!f->direct_write || r->op != BLK_WRITE || r->len > DIRECT_MAX ||
+	    (r->offset | r->len) % PAGE || r->nr_iov > IOV_MAX)
+		return false;
+	t0 = os_now_ns();
+	if (t0 < f->direct_write_from)
+		return false;
+	n = pwritev(f->fd, r->iov, r->nr_iov, (off_t)r->offset);
+	t1 = os_now_ns();
+	if (t1 - t0 > SLOW_NS)
+		f->direct_write_from = t1 + (t1 - t0) * SLOW_PAUSE;
+	return n == (ssize_t)r->len;
+}
+
 static void file_submit(struct blk *b, struct blk_req *r)
 {
 	struct file *f = (struct file *)b;
 
-	if (read_direct(f, r)) {
+	if (read_direct(f, r) || write_direct(f, r)) {
 		blk_complete(b, r, 0);
 		return;
 	}
@@ -381,6 +410,13 @@ static int get_size(struct file *f, struct err *e)
 	return 0;
 }
 
+static bool is_regular(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && S_ISREG(st.st_mode);
+}
+
 static int check_mode(struct file *f, struct err *e)
 {
 	int mode = fcntl(f->fd, F_GETFL);
@@ -425,6 +461,7 @@ struct blk *blk_open_file_with(struct loop *l, int fd, bool read_only, unsigned 
 	f->b.info.discard = !read_only;
 	f->fd = fd;
 	f->direct = !(flags & FILE_NO_DIRECT);
+	f->direct_write = f->direct && is_regular(fd);
 	f->flush_task.fn = on_flush;
 	f->wait_tail = &f->wait_head;
 	for (unsigned i = 0; i < AIO_DEPTH; i++) {

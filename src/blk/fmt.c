@@ -383,11 +383,6 @@ struct blk *image_open_file(struct loop *l, int fd, bool read_only, struct err *
 	return blk_open_file_with(l, fd, read_only, FILE_BYTES, e);
 }
 
-void image_file_no_flush(struct blk *file)
-{
-	file->no_flush = true;
-}
-
 static void drop_opts(const struct image_opts *o)
 {
 	if (o->backing)

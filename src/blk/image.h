@@ -36,8 +36,6 @@ int image_probe(struct blk *file, enum image_format *ret, struct err *e) MUST_CH
 
 /* The file behind @fd (taken over) for an image to stand on. */
 struct blk *image_open_file(struct loop *l, int fd, bool read_only, struct err *e) MUST_CHECK;
-/* From now on flushing @file does nothing: for files that are made anew. */
-void image_file_no_flush(struct blk *file);
 
 struct image_opts {
 	bool read_only;

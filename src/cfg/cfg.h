@@ -21,6 +21,7 @@
 #define CFG_INITRDS  8
 #define CFG_DISKS    16
 #define CFG_DISK_FILES 32
+#define CFG_DISK_QUEUES 16
 #define CFG_NETS     4
 #define CFG_SHARES   4
 #define CFG_FORWARDS 16
@@ -33,6 +34,7 @@
 enum cfg_jail { CFG_JAIL_ON, CFG_JAIL_OFF, CFG_JAIL_REPORT };
 enum cfg_engine { CFG_ENGINE_AUTO, CFG_ENGINE_SOFT, CFG_ENGINE_KVM };
 enum cfg_cpu { CFG_CPU_V3, CFG_CPU_V2, CFG_CPU_MAX }; /* order of enum cpu_model */
+enum cfg_cache { CFG_CACHE_WRITEBACK, CFG_CACHE_WRITETHROUGH, CFG_CACHE_UNSAFE };
 enum cfg_net { CFG_NET_NONE, CFG_NET_USER, CFG_NET_TAP };
 
 struct cfg_file {
@@ -70,6 +72,8 @@ struct disk_config {
 	bool read_only, snapshot;
 	char id[CFG_NAME];	   /* its name in the API; "" = none */
 	bool no_flush;		   /* the guest is offered no flush command */
+	u32 cache;		   /* enum cfg_cache */
+	u32 queues;		   /* 0 = one per CPU, four at most */
 	struct limit_config limit;
 };
 

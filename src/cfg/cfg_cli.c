@@ -28,8 +28,8 @@ bool cfg_parse_size(const char *s, u64 *ret)
 
 static int set_disk(struct vm_config *c, const char *val, struct err *e)
 {
-	static const char wanted[] = "path=FILE[,format=FORMAT][,readonly][,snapshot]"
-				      "[,allow-backing=PATH][,secret-file=FILE]";
+	static const char wanted[] = "path=FILE, and behind it format=, readonly, snapshot, "
+				     "allow-backing=, secret-file=, iops=, bps=, cache= or queues=";
 	struct disk_config *d = &c->disk[c->nr_disks];
 	const char *s = val;
 
@@ -37,6 +37,7 @@ static int set_disk(struct vm_config *c, const char *val, struct err *e)
 		return too_many(e, "--disk", CFG_DISKS);
 	while (*s) {
 		struct part p;
+		int r;
 
 		TRY(next_part(&s, &p, "--disk", e));
 		if (is_key(&p, "path"))
@@ -52,7 +53,9 @@ static int set_disk(struct vm_config *c, const char *val, struct err *e)
 			d->read_only = true;
 		else if (is_flag(&p, "snapshot"))
 			d->snapshot = true;
-		else
+		else if ((r = set_disk_part(d, &p, e)) < 0)
+			return r;
+		else if (r > 0)
 			return want(e, "--disk", val, wanted);
 	}
 	if (!*d->path)
@@ -279,7 +282,8 @@ static const struct option_def options[] = {
 	{ "--initrd-args", "TEXT", "command line of the Multiboot module before it",
 	  set_initrd_args },
 	{ "--cmdline", "TEXT", "kernel command line", set_cmdline },
-	{ "--disk", "path=FILE[,format=FORMAT][,readonly][,snapshot]", "a disk; may repeat",
+	{ "--disk", "path=FILE[,format=FORMAT][,readonly][,snapshot][,iops=][,bps=][,cache=]",
+	  "a disk; may repeat",
 	  set_disk },
 	{ "--net", "user[,forward=HOST:GUEST]|tap=NAME|none[,mac=][,mtu=][,rx-rate=][,tx-rate=]",
 	  "network (user); may repeat", set_net },

@@ -32,14 +32,16 @@ int set_vsock(struct vm_config *c, const char *val, struct err *e)
 	return 0;
 }
 
-/* So much in every second. */
-static int set_rate(struct bucket_config *b, const struct part *p, bool bytes, struct err *e)
+/* So much in every second. @what: of the bucket's ops, NULL if it is of bytes. */
+static int set_rate(struct bucket_config *b, const char *opt, const struct part *p,
+		    const char *what, struct err *e)
 {
 	u64 n;
 
-	if (bytes ? !cfg_parse_size(p->val, &n) || !n : !parse_number(p->val, 1, UINT32_MAX, &n))
-		return err_set(e, EINVAL, "--net %s: \"%.40s\": want %s per second", p->text, p->val,
-			       bytes ? "bytes, such as 10M," : "a number of frames");
+	if (!what ? !cfg_parse_size(p->val, &n) || !n : !parse_number(p->val, 1, UINT32_MAX, &n))
+		return err_set(e, EINVAL, "%s %s: \"%.40s\": want %s%s per second", opt, p->text,
+			       p->val, what ? "a number of " : "bytes, such as 10M,",
+			       what ? what : "");
 	*b = (struct bucket_config){ .size = n, .refill_time = 1000 };
 	return 0;
 }
@@ -65,13 +67,13 @@ int set_nic_part(struct net_config *n, const struct part *p, struct err *e)
 	u64 mtu;
 
 	if (is_key(p, "rx-rate"))
-		return set_rate(&n->rx_limit.bandwidth, p, true, e);
+		return set_rate(&n->rx_limit.bandwidth, "--net", p, NULL, e);
 	if (is_key(p, "tx-rate"))
-		return set_rate(&n->tx_limit.bandwidth, p, true, e);
+		return set_rate(&n->tx_limit.bandwidth, "--net", p, NULL, e);
 	if (is_key(p, "rx-ops"))
-		return set_rate(&n->rx_limit.ops, p, false, e);
+		return set_rate(&n->rx_limit.ops, "--net", p, "frames", e);
 	if (is_key(p, "tx-ops"))
-		return set_rate(&n->tx_limit.ops, p, false, e);
+		return set_rate(&n->tx_limit.ops, "--net", p, "frames", e);
 	if (is_key(p, "mtu")) {
 		if (!parse_number(p->val, 68, 65535, &mtu))
 			return want(e, "--net mtu", p->val, "a number from 68 to 65535");
@@ -82,6 +84,27 @@ int set_nic_part(struct net_config *n, const struct part *p, struct err *e)
 		if (!cfg_parse_mac(p->val, mac))
 			return want(e, "--net mac", p->val, "aa:bb:cc:dd:ee:ff, no group address");
 		strcpy(n->mac, p->val);
+		return 0;
+	}
+	return 1;
+}
+
+int set_disk_part(struct disk_config *d, const struct part *p, struct err *e)
+{
+	static const char *const caches[] = { "writeback", "writethrough", "unsafe", NULL };
+	u64 n;
+
+	if (is_key(p, "bps"))
+		return set_rate(&d->limit.bandwidth, "--disk", p, NULL, e);
+	if (is_key(p, "iops"))
+		return set_rate(&d->limit.ops, "--disk", p, "requests", e);
+	if (is_key(p, "cache"))
+		return parse_enum(&d->cache, "--disk cache", p->val, caches,
+				  "writeback, writethrough or unsafe", e);
+	if (is_key(p, "queues")) {
+		if (!parse_number(p->val, 1, CFG_DISK_QUEUES, &n))
+			return want(e, "--disk queues", p->val, "a number from 1 to 16");
+		d->queues = (u32)n;
 		return 0;
 	}
 	return 1;

@@ -30,10 +30,12 @@ int next_part(const char **s, struct part *ret, const char *opt, struct err *e) 
 bool is_flag(const struct part *p, const char *name);
 bool is_key(const struct part *p, const char *name);
 
-/* -- cfg_dev.c: devices beyond disks and networks ----------------------------------------- */
+/* -- cfg_dev.c: what devices are like ----------------------------------------- */
 
 /* One part of --net that is about the NIC. Return: > 0 if it is none. */
 int set_nic_part(struct net_config *n, const struct part *p, struct err *e) MUST_CHECK;
+/* One part of --disk that is about the device, likewise. */
+int set_disk_part(struct disk_config *d, const struct part *p, struct err *e) MUST_CHECK;
 int set_vsock(struct vm_config *c, const char *val, struct err *e);
 
 #endif

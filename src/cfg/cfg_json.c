@@ -76,6 +76,8 @@ static const struct key disk_keys[] = {
 	KEY(struct disk_config, snapshot),
 	KEY(struct disk_config, id),
 	KEY(struct disk_config, no_flush),
+	KEY(struct disk_config, cache),
+	KEY(struct disk_config, queues),
 	KEY_IN(struct disk_config, limit, limit_keys),
 	KEY_END,
 };

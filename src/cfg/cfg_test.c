@@ -75,11 +75,14 @@ static const struct {
 	{ "--memory", "512", "--memory: \"512\": want a size with its unit, such as 512M or 2G" },
 	{ "--memory", "99999999999T",
 	  "--memory: \"99999999999T\": want a size with its unit, such as 512M or 2G" },
+	{ "--disk", "path=x,iops=0", "--disk iops: \"0\": want a number of requests per second" },
+	{ "--disk", "path=x,cache=none",
+	  "--disk cache: \"none\": want writeback, writethrough or unsafe" },
 	{ "--engine", "fast", "--engine: \"fast\": want auto, soft or kvm" },
-	{ "--disk", "x.img", "--disk: \"x.img\": want path=FILE[,format=FORMAT][,readonly][,snapshot]"
-			     "[,allow-backing=PATH][,secret-file=FILE]" },
-	{ "--disk", "readonly", "--disk: \"readonly\": want path=FILE[,format=FORMAT][,readonly][,snapshot]"
-				  "[,allow-backing=PATH][,secret-file=FILE]" },
+	{ "--disk", "x.img", "--disk: \"x.img\": want path=FILE, and behind it format=, readonly, "
+			     "snapshot, allow-backing=, secret-file=, iops=, bps=, cache= or queues=" },
+	{ "--disk", "readonly", "--disk: \"readonly\": want path=FILE, and behind it format=, readonly, "
+			     "snapshot, allow-backing=, secret-file=, iops=, bps=, cache= or queues=" },
 	{ "--net", "bridge",
 	  "--net: \"bridge\": want user[,forward=HOST:GUEST], tap=NAME or none, and "
 	  "behind it mac=, mtu=, rx-rate=, tx-rate=, rx-ops= or tx-ops=" },

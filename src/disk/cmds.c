@@ -144,7 +144,7 @@ static int create_in(struct loop *l, struct disk_args *a, struct new_file *nf, e
 	file = image_open_file(l, dup(nf->fd), false, e);
 	if (!file)
 		return -e->code;
-	image_file_no_flush(file);
+	blk_no_flush(file);
 	r = image_create(file, f, &a->create, e);
 	blk_close(file);
 	return r;
@@ -202,7 +202,7 @@ static struct blk *open_target(struct loop *l, struct disk_args *a, struct new_f
 	file = image_open_file(l, dup(nf->fd), false, e);
 	if (!file)
 		return NULL;
-	image_file_no_flush(file);
+	blk_no_flush(file);
 	return image_open(file, f, &o, e);
 }
 

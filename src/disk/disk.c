@@ -31,7 +31,7 @@ const struct disk_command disk_commands[] = {
 	{ "map", "[OPTION]... FILE", "where the data is",
 	  "format json allow-backing secret-file", 1, 1, cmd_map },
 	{ "bench", "[OPTION]... FILE", "measure an image's speed",
-	  "format json allow-backing secret-file write depth block seconds", 1, 1, cmd_bench },
+	  "format json allow-backing secret-file write depth block seconds pattern", 1, 1, cmd_bench },
 	{ "serve", "[OPTION]... FILE", "offer a disk to NBD clients",
 	  "format allow-backing secret-file socket tcp read-only", 1, 1, cmd_serve },
 };
@@ -135,6 +135,14 @@ static int set_block(struct disk_args *a, const char *val, struct err *e)
 		       want(e, "block", val, "512 to 16M, a multiple of 512");
 }
 
+static int set_pattern(struct disk_args *a, const char *val, struct err *e)
+{
+	a->pattern = !strcmp(val, "random")	? BENCH_RANDOM :
+		     !strcmp(val, "sequential") ? BENCH_SEQUENTIAL :
+						  BENCH_BOTH;
+	return a->pattern ? 0 : want(e, "pattern", val, "random or sequential");
+}
+
 static int set_seconds(struct disk_args *a, const char *val, struct err *e)
 {
 	return disk_parse_size(val, &a->seconds) && a->seconds && a->seconds <= 3600 ?
@@ -190,6 +198,7 @@ static const struct option options[] = {
 	{ "depth", "-d", "N", "requests in flight (32)", set_depth },
 	{ "block", "-s", "SIZE", "bytes of a request (4K)", set_block },
 	{ "seconds", NULL, "N", "how long (5)", set_seconds },
+	{ "pattern", NULL, "WORD", "random or sequential (both)", set_pattern },
 	{ "socket", NULL, "PATH", "listen on a Unix socket", set_socket },
 	{ "tcp", NULL, "[ADDRESS:]PORT", "listen on TCP (127.0.0.1)", set_tcp },
 	{ "read-only", NULL, NULL, "refuse writes", set_read_only },

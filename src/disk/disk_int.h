@@ -11,6 +11,8 @@
 enum { DISK_OK, DISK_FAILED, DISK_USAGE, DISK_LEAKS, DISK_ERRORS, DISK_INTERRUPTED = 130 };
 
 /* The options of all subcommands; each accepts some of them. */
+enum { BENCH_BOTH, BENCH_RANDOM, BENCH_SEQUENTIAL };
+
 struct disk_args {
 	const char *word[4]; /* what is no option */
 	int nr_word;
@@ -21,6 +23,7 @@ struct disk_args {
 	char secret[512];
 	bool json, quiet, compress, force, shrink, sync, read_only, has_secret, raw_map;
 	u64 depth, seconds, block;
+	int pattern;
 	bool list, make, apply, remove;
 	bool write;
 };

@@ -303,10 +303,10 @@ static int plug_virtio_devices(struct vm *vm, struct err *e)
 	TRY(plug_virtio(vm, SLOT_RNG, &virtio_rng_class, "rng", &rng, e));
 	TRY(plug_nets(vm, e));
 	for (unsigned i = 0; i < vm->cfg->nr_disks; i++) {
-		const struct virtio_blk_cfg c = { .blk = vm->blk[i],
-						  .read_only = vm->cfg->disk[i].read_only };
+		const struct virtio_blk_cfg c = disks_device(vm, i);
 
 		TRY(plug_virtio(vm, SLOT_DISK + i, &virtio_blk_class, "disk", &c, e));
+		vm->disk[i] = vm->dev[vm->nr_devs - 1];
 	}
 	for (unsigned i = 0; i < vm->cfg->nr_shares; i++) {
 		const struct share_config *s = &vm->cfg->share[i];

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct ratelimit_bucket_cfg bucket(const struct bucket_config *c)
+struct ratelimit_bucket_cfg ends_bucket(const struct bucket_config *c)
 {
 	return (struct ratelimit_bucket_cfg){ .size = c->size,
 					      .refill_ms = c->refill_time,
@@ -19,8 +19,8 @@ static struct ratelimit_bucket_cfg bucket(const struct bucket_config *c)
 
 struct ratelimit_cfg ends_limit(const struct limit_config *c)
 {
-	return (struct ratelimit_cfg){ .bucket = { [RATELIMIT_BYTES] = bucket(&c->bandwidth),
-						   [RATELIMIT_OPS] = bucket(&c->ops) } };
+	return (struct ratelimit_cfg){ .bucket = { [RATELIMIT_BYTES] = ends_bucket(&c->bandwidth),
+						   [RATELIMIT_OPS] = ends_bucket(&c->ops) } };
 }
 
 static int dial(void *ctx, u32 port)
@@ -59,7 +59,7 @@ void ends_close(struct vm *vm)
 int vm_net_limit(struct vm *vm, const char *id, bool tx, enum ratelimit_kind k,
 		 const struct bucket_config *b, struct err *e)
 {
-	const struct ratelimit_bucket_cfg cfg = bucket(b);
+	const struct ratelimit_bucket_cfg cfg = ends_bucket(b);
 
 	for (u32 i = 0; i < vm->cfg->nr_nets; i++) {
 		if (!vm->nic[i] || strcmp(vm->cfg->net[i].id, id) != 0)

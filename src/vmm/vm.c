@@ -234,57 +234,6 @@ static int open_serial(struct vm *vm, struct err *e)
 	return 0;
 }
 
-/* The image and what it stands on, from the descriptors. */
-static struct blk *open_disk(struct vm *vm, struct disk_config *d, struct err *e)
-{
-	struct image_layer layer[IMAGE_LAYERS] = { { .fd = d->fd, .format = d->image_format } };
-	struct image_opts o = { .read_only = d->read_only || d->snapshot,
-				.secret = *d->secret ? d->secret : NULL };
-	unsigned n = 1;
-
-	if (d->image_format >= IMAGE_NR) {
-		err_set(e, EINVAL, "unknown image format");
-		return NULL;
-	}
-	if (d->image_format == IMAGE_RAW && !d->nr_files)
-		return blk_open_file(vm->loop, d->fd, o.read_only, e);
-	for (u32 i = 0; i < d->nr_files; i++) {
-		struct disk_file_config *f = &d->file[i];
-		struct image_layer *last = &layer[n - 1];
-
-		if (f->extent && last->nr_extent < IMAGE_EXTENTS) {
-			last->extent[last->nr_extent++] = f->fd;
-		} else if (!f->extent && n < IMAGE_LAYERS && f->format < IMAGE_NR) {
-			layer[n++] = (struct image_layer){ .fd = f->fd, .format = f->format };
-		} else {
-			err_set(e, EINVAL, "too many files");
-			return NULL;
-		}
-	}
-	return image_open_layers(vm->loop, layer, n, &o, e);
-}
-
-static int open_disks(struct vm *vm, struct err *e)
-{
-	for (u32 i = 0; i < vm->cfg->nr_disks; i++) {
-		struct disk_config *d = &vm->cfg->disk[i];
-		struct blk *b = open_disk(vm, d, e);
-
-		explicit_bzero(d->secret, sizeof d->secret);
-		d->fd = -1;
-		if (!b)
-			return err_wrap(e, "--disk: %.100s", d->path);
-		vm->blk[i] = b;
-		if (!d->snapshot)
-			continue;
-		b = blk_open_snapshot(b, e);
-		if (!b)
-			return err_wrap(e, "--disk: %.100s", d->path);
-		vm->blk[i] = b;
-	}
-	return 0;
-}
-
 static int open_nets(struct vm *vm, struct err *e)
 {
 	for (u32 i = 0; i < vm->cfg->nr_nets; i++) {
@@ -371,7 +320,7 @@ static int make(struct vm *vm, const struct vm_preset *p, struct err *e)
 {
 	TRY(make_outside(vm, p, e));
 	TRY(vm_confine(vm, e));
-	TRY(open_disks(vm, e));
+	TRY(disks_open(vm, e));
 	TRY(board_new(vm, e));
 	return vcpus_new(vm, e);
 }

@@ -20,4 +20,9 @@ struct vm;
 int vm_net_limit(struct vm *vm, const char *id, bool tx, enum ratelimit_kind k,
 		 const struct bucket_config *b, struct err *e) MUST_CHECK;
 
+/* One bucket of a disk's limit. @id: disk_config's, or "diskN" counted from 0. */
+int vm_disk_limit(struct vm *vm, const char *id, enum ratelimit_kind k,
+		  const struct bucket_config *b, struct err *e) MUST_CHECK;
+int vm_disk_find(struct vm *vm, const char *id, unsigned *ret, struct err *e) MUST_CHECK;
+
 #endif

@@ -11,6 +11,7 @@
 #include "cpu/cpu.h"
 #include "dev/dev.h"
 #include "dev/pc/pc.h"
+#include "dev/virtio/virtio.h"
 #include "fw/fw.h"
 #include "mem/mem.h"
 #include "os/os.h"
@@ -66,6 +67,7 @@ struct vm {
 	struct blk *blk[CFG_DISKS];
 	struct net_port *net[CFG_NETS];
 	struct dev *nic[CFG_NETS]; /* transports; NULL: none there */
+	struct dev *disk[CFG_DISKS];
 	struct agent *agent; /* "-- CMD" */
 	struct opener *opener; /* opens names for us from outside the jail; NULL = not needed */
 	struct vsock_backend *vsock;
@@ -102,6 +104,12 @@ int board_assign_pci(struct vm *vm, struct err *e) MUST_CHECK; /* what firmware 
 int ends_open(struct vm *vm, struct err *e) MUST_CHECK; /* before the board */
 void ends_close(struct vm *vm);				  /* after it */
 struct ratelimit_cfg ends_limit(const struct limit_config *c);
+struct ratelimit_bucket_cfg ends_bucket(const struct bucket_config *c);
+
+/* -- disks.c ----------------------------------------------------------------------- */
+
+int disks_open(struct vm *vm, struct err *e) MUST_CHECK; /* before the board */
+struct virtio_blk_cfg disks_device(const struct vm *vm, unsigned i);
 
 /* -- chips.c: the local APICs, ours or the engine's ---------------------------------- */
 

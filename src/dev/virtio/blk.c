@@ -5,9 +5,12 @@
  * Requests run concurrently: data iovecs point into guest RAM, and each request's
  * completion pushes its chain. One request structure per ring entry is made on
  * demand and reused, so a guest cannot make more of them than its queue is long.
+ * What completes together is published together: one look at the driver's event index
+ * for each queue. A rate limit leaves chains in the ring until it lets them through.
  * Not modelled: lifetime, secure erase, zoned.
  */
 #include "base/bits.h"
+#include "base/ratelimit.h"
 #include "blk/blk.h"
 #include "dev/virtio/virtio.h"
 
@@ -23,7 +26,7 @@
 
 enum { F_SEG_MAX = 1 << 2, F_RO = 1 << 5, F_BLK_SIZE = 1 << 6, F_FLUSH = 1 << 9 };
 enum { F_TOPOLOGY = 1 << 10 };
-enum { F_CONFIG_WCE = 1 << 11, F_DISCARD = 1 << 13, F_WRITE_ZEROES = 1 << 14 };
+enum { F_CONFIG_WCE = 1 << 11, F_MQ = 1 << 12, F_DISCARD = 1 << 13, F_WRITE_ZEROES = 1 << 14 };
 enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
 enum { S_OK, S_IOERR, S_UNSUPP };
 
@@ -79,6 +82,9 @@ struct virtio_blk {
 	char serial[ID_BYTES];
 	bool read_only;
 	struct request *free;
+	struct ratelimit limit;
+	bool batching; /* finish() leaves publishing to blk_notify() */
+	u32 pushed;    /* bit n: queue n has chains to publish */
 };
 
 /* -- completion -------------------------------------------------------------------------- */
@@ -111,7 +117,10 @@ static void finish(struct request *r, u8 status, u32 data)
 		vchain_wrote(&r->c, 0, data);
 	vchain_write_at(&r->c, r->c.writable - 1, &status, 1);
 	vq_push(r->q, r->c.tok, data + 1);
-	vq_flush(r->q);
+	if (r->b->batching)
+		r->b->pushed |= BIT(r->q->n);
+	else
+		vq_flush(r->q);
 	put_request(r);
 }
 
@@ -197,7 +206,9 @@ static void do_ranges(struct request *r)
 /* [virtio 5.2.6.2]: without FLUSH the device has no volatile cache. */
 static bool is_write_through(const struct virtio_blk *b)
 {
-	if (!virtio_has(&b->v, F_FLUSH))
+	if (b->cfg.no_flush)
+		return false;
+	if (b->cfg.write_through || !virtio_has(&b->v, F_FLUSH))
 		return true;
 	return virtio_has(&b->v, F_CONFIG_WCE) && !b->v.config[CONFIG_WRITEBACK];
 }
@@ -264,20 +275,61 @@ static void handle(struct request *r)
 	}
 }
 
+/* Data counts as bytes, everything else as an operation only. */
+static bool within_limit(struct virtio_blk *b, const struct vchain *c)
+{
+	struct blk_hdr h;
+	u64 bytes = 0;
+
+	if (c->writable && vchain_read_at(c, 0, &h, sizeof h) == sizeof h) {
+		u32 type = le32_get(h.type);
+
+		bytes = type == T_IN  ? c->writable - 1 :
+			type == T_OUT ? c->readable - sizeof h :
+					0;
+	}
+	return ratelimit_take(&b->limit, 1, bytes);
+}
+
+static void publish(struct virtio_blk *b)
+{
+	b->batching = false;
+	for (unsigned i = 0; b->pushed; i++) {
+		if (b->pushed & BIT(i))
+			vq_flush(&b->v.q[i]);
+		b->pushed &= ~(u32)BIT(i);
+	}
+}
+
 static void blk_notify(struct virtio *v, struct virtq *q)
 {
 	struct virtio_blk *b = container_of(v, struct virtio_blk, v);
 	struct request *r;
 
+	b->batching = true;
 	blk_plug(b->cfg.blk);
 	while ((r = get_request(b, q))) {
 		if (!vq_pop(q, &r->c)) {
 			put_request(r);
 			break;
 		}
+		if (!within_limit(b, &r->c)) {
+			vq_unpop(q, r->c.tok);
+			put_request(r);
+			break;
+		}
 		handle(r);
 	}
 	blk_unplug(b->cfg.blk);
+	publish(b);
+}
+
+static void go_on(struct ratelimit *l)
+{
+	struct virtio_blk *b = container_of(l, struct virtio_blk, limit);
+
+	for (unsigned i = 0; i < b->v.nr_queues; i++)
+		virtio_notify(&b->v, i);
 }
 
 /* -- configuration and life cycle -------------------------------------------------------- */
@@ -297,7 +349,8 @@ static void init_config(struct virtio_blk *b, const struct blk_info *info)
 		.blk_size = le32_of(unit),
 		.physical_block_exp = unit == SECTOR ? 3 : 0, /* 4096: what hosts like */
 		.min_io_size = le16_of(unit == SECTOR ? 8 : 1),
-		.writeback = 1,
+		.writeback = !b->cfg.write_through,
+		.num_queues = le16_of(b->v.nr_queues),
 		.max_discard_sectors = le32_of(DISCARD_MAX),
 		.max_discard_seg = le32_of(DISCARD_SEG),
 		.discard_sector_alignment = le32_of(8),
@@ -309,6 +362,10 @@ static void init_config(struct virtio_blk *b, const struct blk_info *info)
 	b->v.config_len = sizeof c;
 	memcpy(b->v.config, &c, sizeof c);
 	b->v.offered = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | F_CONFIG_WCE;
+	if (b->cfg.no_flush)
+		b->v.offered &= ~(u64)(F_FLUSH | F_CONFIG_WCE);
+	if (b->v.nr_queues > 1)
+		b->v.offered |= F_MQ;
 	if (b->read_only)
 		b->v.offered |= F_RO;
 	else
@@ -326,7 +383,8 @@ static int blk_init(struct dev *d, const void *cfg, struct err *e UNUSED)
 	b->cfg.serial = NULL;
 	blk_get_info(b->cfg.blk, &info);
 	b->read_only = b->cfg.read_only || info.read_only;
-	virtio_set_queues(&b->v, 1, QUEUE_SIZE);
+	virtio_set_queues(&b->v, b->cfg.nr_queues ? b->cfg.nr_queues : 1, QUEUE_SIZE);
+	ratelimit_init(&b->limit, d->env.clock, &b->cfg.limit, go_on);
 	init_config(b, &info);
 	return 0;
 }
@@ -342,7 +400,7 @@ static void blk_reset(struct dev *d)
 	struct virtio_blk *b = container_of(d, struct virtio_blk, v.dev);
 
 	blk_drain(b->cfg.blk);
-	b->v.config[CONFIG_WRITEBACK] = 1;
+	b->v.config[CONFIG_WRITEBACK] = !b->cfg.write_through;
 }
 
 static void blk_fini(struct dev *d)
@@ -350,6 +408,7 @@ static void blk_fini(struct dev *d)
 	struct virtio_blk *b = container_of(d, struct virtio_blk, v.dev);
 
 	blk_drain(b->cfg.blk);
+	ratelimit_fini(&b->limit);
 	while (b->free) {
 		struct request *r = b->free;
 
@@ -358,12 +417,56 @@ static void blk_fini(struct dev *d)
 	}
 }
 
+/* -- changes while the guest runs ------------------------------------------------------------ */
+
+static struct virtio_blk *of(struct dev *transport)
+{
+	return container_of(virtio_behind(transport), struct virtio_blk, v.dev);
+}
+
+void virtio_blk_set_limit(struct dev *d, enum ratelimit_kind k,
+			  const struct ratelimit_bucket_cfg *cfg)
+{
+	ratelimit_set(&of(d)->limit, k, cfg);
+}
+
+void virtio_blk_get_limit(struct dev *d, struct ratelimit_cfg *ret)
+{
+	ratelimit_get(&of(d)->limit, ret);
+}
+
+void virtio_blk_resized(struct dev *d)
+{
+	struct virtio_blk *b = of(d);
+	le64 capacity = le64_of(nr_sectors(b));
+
+	if (!memcmp(b->v.config, &capacity, sizeof capacity))
+		return;
+	memcpy(b->v.config, &capacity, sizeof capacity);
+	virtio_config_changed(&b->v);
+}
+
+void virtio_blk_set_blk(struct dev *d, struct blk *blk)
+{
+	struct virtio_blk *b = of(d);
+	struct blk_info info;
+
+	blk_drain(b->cfg.blk);
+	b->cfg.blk = blk;
+	blk_get_info(blk, &info);
+	b->read_only = b->cfg.read_only || info.read_only;
+	virtio_blk_resized(d);
+}
+
 static const struct field blk_state[] = {
 	VIRTIO_FIELDS(struct virtio_blk, v),
 	FIELD_NOT_SAVED(struct virtio_blk, cfg),
 	FIELD_NOT_SAVED(struct virtio_blk, serial),
 	FIELD_NOT_SAVED(struct virtio_blk, read_only),
 	FIELD_NOT_SAVED(struct virtio_blk, free),
+	FIELD_NOT_SAVED(struct virtio_blk, limit),
+	FIELD_NOT_SAVED(struct virtio_blk, batching),
+	FIELD_NOT_SAVED(struct virtio_blk, pushed),
 	FIELD_END,
 };
 

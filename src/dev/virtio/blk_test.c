@@ -253,3 +253,75 @@ TEST(blk_write_cache_can_be_turned_off)
 	CHECK_EQ(drv_config(&t, 32, 1), 1);
 	drv_close(&t);
 }
+
+static bool open_limited(struct drv *t, struct virtio_blk_cfg c)
+{
+	memset(&disk, 0, sizeof disk);
+	blk_init(&disk.b, &disk_driver, NULL, NULL);
+	disk.b.info = (struct blk_info){ .size = DISK_SIZE, .block_size = 512, .discard = true };
+	c.blk = &disk.b;
+	return drv_open(t, &virtio_blk_class, &c, ALL_BUT_PACKED, DRV_QSIZE);
+}
+
+TEST(blk_limit_leaves_requests_in_the_ring_until_their_time)
+{
+	const struct ratelimit_cfg two = { .bucket = { [RATELIMIT_OPS] = { 2, 100, 0 } } };
+	const struct ratelimit_bucket_cfg none = { 0 };
+	struct drv_buf b[3];
+	struct drv t;
+	u32 id, len;
+
+	CHECK(open_limited(&t, (struct virtio_blk_cfg){ .limit = two }));
+	build(&t, IN, 0, 512, b);
+	for (unsigned i = 0; i < 5; i++)
+		drv_add(&t, 0, b, 1, 2);
+	drv_kick(&t, 0);
+	for (unsigned i = 0; i < 2; i++)
+		CHECK(drv_used(&t, 0, &id, &len));
+	CHECK(!drv_used(&t, 0, &id, &len));
+	clock_fake_advance(&t.clock, 49000000);
+	CHECK(!drv_used(&t, 0, &id, &len));
+	clock_fake_advance(&t.clock, 1000000);
+	CHECK(drv_used(&t, 0, &id, &len));
+	CHECK(!drv_used(&t, 0, &id, &len));
+	virtio_blk_set_limit(t.dev, RATELIMIT_OPS, &none);
+	clock_fake_advance(&t.clock, 1);
+	for (unsigned i = 0; i < 2; i++)
+		CHECK(drv_used(&t, 0, &id, &len));
+	drv_close(&t);
+}
+
+TEST(blk_write_through_flushes_after_every_write)
+{
+	struct drv t;
+	u32 used;
+
+	CHECK(open_limited(&t, (struct virtio_blk_cfg){ .write_through = true }));
+	CHECK_EQ(drv_config(&t, 32, 1), 0);
+	CHECK_EQ(request(&t, OUT, 0, 512, &used), 0);
+	CHECK_EQ(disk.nr_flush, 1);
+	drv_close(&t);
+	CHECK(open_limited(&t, (struct virtio_blk_cfg){ .no_flush = true }));
+	CHECK(!(t.features & 1 << 9));
+	CHECK_EQ(request(&t, OUT, 0, 512, &used), 0);
+	CHECK_EQ(disk.nr_flush, 0);
+	drv_close(&t);
+}
+
+TEST(blk_serves_several_queues_and_announces_a_new_size)
+{
+	struct drv_buf b[3];
+	struct drv t;
+	unsigned n;
+
+	CHECK(open_limited(&t, (struct virtio_blk_cfg){ .nr_queues = 2 }));
+	CHECK(t.features & 1 << 12);
+	CHECK_EQ(drv_config(&t, 34, 2), 2);
+	n = build(&t, IN, 5, 512, b);
+	CHECK_EQ(drv_call(&t, 1, b, 1, n - 1), 513);
+	disk.b.info.size = DISK_SIZE / 2;
+	virtio_blk_resized(t.dev);
+	CHECK_EQ(drv_config(&t, 0, 4), DISK_SIZE / 1024);
+	CHECK_EQ(drv_call(&t, 0, b, 1, n - 1), 513);
+	drv_close(&t);
+}

@@ -56,7 +56,22 @@ struct virtio_blk_cfg {
 	struct blk *blk;
 	const char *serial; /* at most 20 bytes are used; may be NULL */
 	bool read_only;	    /* also if the node is */
+	bool no_flush;	    /* flushing is not offered, and not done */
+	bool write_through; /* a write is on the disk before it completes, whatever the guest says */
+	u16 nr_queues;	    /* 0 = 1; at most VIRTIO_MAX_QUEUES */
+	struct ratelimit_cfg limit;
 };
+
+/*
+ * Of a running block device; @d is the transport. A new limit holds at once. Another
+ * node takes over after what is in flight has completed; the old one is the caller's. A
+ * new size is announced to the guest.
+ */
+void virtio_blk_set_limit(struct dev *d, enum ratelimit_kind k,
+			  const struct ratelimit_bucket_cfg *cfg);
+void virtio_blk_get_limit(struct dev *d, struct ratelimit_cfg *ret);
+void virtio_blk_set_blk(struct dev *d, struct blk *blk);
+void virtio_blk_resized(struct dev *d);
 
 struct virtio_net_cfg {
 	struct net_port *port; /* may be NULL: link down */
