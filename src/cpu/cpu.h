@@ -70,6 +70,8 @@ struct cpu_virtual {
 /* Optimisations of the software engine that tests switch off one by one. */
 #define CPU_OFF_SYSTEM BIT(0) /* SYSCALL, SYSRET, PUSHF and the like inside translated code */
 #define CPU_OFF_REP    BIT(1) /* REP MOVS and STOS likewise */
+#define CPU_OFF_BITS   BIT(2) /* BT, BTS, BTR, BTC of bit strings in memory likewise */
+#define CPU_OFF_FIND   BIT(3) /* jumps to blocks that exist need not leave translated code */
 #define CPU_OFF_AVX512 BIT(8) /* EVEX and opmask instructions are translated */
 
 struct cpu_config {

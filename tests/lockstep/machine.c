@@ -75,6 +75,7 @@ static int make_board(struct machine *m, const struct options *o, struct err *e)
 	if (!vm->loop)
 		return -1;
 	vm->cfg = &m->cfg;
+	vm->engine = &cpu_soft;
 	vm->clock = &m->clock.clock;
 	vm->virt = &m->virt;
 	vm->serial = &m->serial;
@@ -101,7 +102,6 @@ static int make_cpu(struct machine *m, const struct options *o, bool translate, 
 		.virt = &m->virt,
 	};
 
-	m->vm->engine = &cpu_soft;
 	m->vm->cpu_vm = cpu_soft.vm_new(&c, e);
 	if (!m->vm->cpu_vm)
 		return -1;

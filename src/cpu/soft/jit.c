@@ -586,6 +586,29 @@ static int settle(struct vcpu *v, int r)
 	return r == X_FAULT && !v->cfg.stop_at_faults ? deliver_exception(v) : r;
 }
 
+/* Only the privilege can differ from when j->key was made (trans_sys.c). */
+static u32 key_now(const struct vcpu *v)
+{
+	return (v->jit->key & ~KEY_CPL0) | (v->cpl ? 0 : KEY_CPL0);
+}
+
+const u8 *jit_find(struct vcpu *v, u64 rip)
+{
+	struct jit *j = v->jit;
+	struct block *b;
+	struct xlate x;
+
+	j->n_misses++;
+	if (!is_canonical(rip) || v->cfg.single_block || v->cfg.off & CPU_OFF_FIND ||
+	    mmu_translate(v, rip, ACC_X, v->cpl == 3 ? MMU_USER : MMU_KERNEL, &x) != X_OK || !x.host)
+		return NULL;
+	b = find_block(j, rip, x.gpa, key_now(v));
+	if (!b)
+		return NULL;
+	tlb_jump_set(v, rip, j->code.rx + b->start, &x);
+	return j->code.rx + b->start;
+}
+
 /* One interpreted instruction; true: the next one of the same block may follow at once. */
 static bool interpret(struct vcpu *v, u64 rip, u64 len)
 {
@@ -725,7 +748,6 @@ static int on_miss(struct vcpu *v)
 	struct block *b;
 	struct xlate x;
 
-	v->jit->n_misses++;
 	if (!is_canonical(v->s.rip)) {
 		if (!v->jr.last)
 			return interpret_counted(v);

@@ -35,8 +35,9 @@
 
 #define MAX_INSNS 32
 #define NR_LOG	  4096 /* table entries remembered for a cheap flush */
-#define NR_JLOG	  2048
-#define NR_NJLOG  256
+#define NR_JLOG	  8192
+#define NR_NJLOG  4096
+#define JT_PAGE	  4096u /* the jump entries of one page: these in a row */
 
 /* Bloom filters of 2 MiB and 1 GiB regions: bit (region number & 4095). */
 struct regions {
@@ -215,6 +216,8 @@ u32 jit_slow(struct vcpu *v, u64 va, u64 site);	 /* called by translated code */
  * are left, for the interpreter. */
 #define JIT_REP_MOVS 4
 u32 jit_rep(struct vcpu *v, u64 kind);
+/* Likewise: the translated block at @rip, entered in the jump table; NULL = leave. */
+const u8 *jit_find(struct vcpu *v, u64 rip);
 u32 jit_t0(struct vcpu *v, u64 rip, u64 len);	 /* likewise: interpret one, go on inside */
 /* Likewise for one that ends a block: non-zero = go on at jr.target, else leave. */
 u32 jit_t0_end(struct vcpu *v, u64 rip);

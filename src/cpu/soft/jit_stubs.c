@@ -57,6 +57,15 @@ static const u8 *here(const struct jit *j, const struct emit *e)
 	return e->p + j->delta;
 }
 
+static const unsigned c_volatile[] = { RAX, RCX, RDX, RSI, RDI, R8, R9 };
+
+/* Call C; the pointer is loaded as an immediate, rsp is aligned by the caller. */
+static void call_c(struct emit *e, u64 fn)
+{
+	e_imm(e, RAX, fn);
+	e8(e, 0xff), e8(e, 0xd0);
+}
+
 static const unsigned callee_saved[] = { RBX, RBP, R12, R13, R14, R15 };
 
 static void push_pop(struct emit *e, unsigned op, unsigned reg)
@@ -80,6 +89,35 @@ static void emit_enter(struct jit *j, struct emit *e)
 	e_mem(e, false, 0xff, 4, RSP, OFF(jr.target)); /* jmp [rsp + target] */
 }
 
+/*
+ * A jump whose target is not in the jump table: jit_find(r10), or leave. The flags are in
+ * jr.packed.
+ */
+static const u8 *emit_miss(struct jit *j, struct emit *e, const u8 *leave)
+{
+	const u8 *p = here(j, e);
+	u8 *found;
+
+	for (unsigned k = 0; k < array_len(c_volatile); k++)
+		e_store(e, c_volatile[k], RSP, GPR(c_volatile[k]));
+	e_store(e, R10, RSP, OFF(s.rip));
+	e_mov(e, RDI, RSP);
+	e_mov(e, RSI, R10);
+	call_c(e, (u64)(uintptr_t)jit_find);
+	e_mov(e, R11, RAX);
+	e8(e, 0x48), e8(e, 0x85), e8(e, 0xc0); /* test rax, rax */
+	for (unsigned k = 0; k < array_len(c_volatile); k++)
+		e_load(e, c_volatile[k], RSP, GPR(c_volatile[k]));
+	e_load(e, R10, RSP, OFF(s.rip));
+	found = e_jcc_hole(e, CC_NE);
+	store_gprs(e, 0);
+	e_imm(e, RAX, JX_MISS);
+	e_jmp(e, j->delta, leave);
+	e_patch(e, found, e->p);
+	e8(e, 0x41), e8(e, 0xff), e8(e, 0xe3); /* jmp r11 */
+	return p;
+}
+
 /* State is in struct vcpu, eax is the result: back to the caller of enter(). */
 static const u8 *emit_leave(struct jit *j, struct emit *e)
 {
@@ -92,31 +130,18 @@ static const u8 *emit_leave(struct jit *j, struct emit *e)
 	return p;
 }
 
-/* Save everything and leave with @why; r10 goes to s.rip, or the return address to jr.pc. */
+/* Save everything and leave with @why; the return address goes to jr.pc. */
 static const u8 *emit_exit(struct jit *j, struct emit *e, const u8 *leave, enum jit_exit why)
 {
 	const u8 *p = here(j, e);
 
-	if (why != JX_MISS) {
-		e8(e, 0x8f); /* pop [rsp + pc]: the address is taken after rsp moved [SDM 2B POP] */
-		e8(e, 0x84), e8(e, 0x24), e32(e, (u32)OFF(jr.pc));
-	} else {
-		e_store(e, R10, RSP, OFF(s.rip));
-	}
+	e8(e, 0x8f); /* pop [rsp + pc]: the address is taken after rsp moved [SDM 2B POP] */
+	e8(e, 0x84), e8(e, 0x24), e32(e, (u32)OFF(jr.pc));
 	store_gprs(e, 0);
 	save_flags(e);
 	e_imm(e, RAX, why);
 	e_jmp(e, j->delta, leave);
 	return p;
-}
-
-static const unsigned c_volatile[] = { RAX, RCX, RDX, RSI, RDI, R8, R9 };
-
-/* Call C; the pointer is loaded as an immediate, rsp is aligned by the caller. */
-static void call_c(struct emit *e, u64 fn)
-{
-	e_imm(e, RAX, fn);
-	e8(e, 0xff), e8(e, 0xd0);
 }
 
 /*
@@ -230,7 +255,7 @@ void stubs_emit(struct jit *j)
 
 	emit_enter(j, &e);
 	leave = emit_leave(j, &e);
-	j->miss = emit_exit(j, &e, leave, JX_MISS);
+	j->miss = emit_miss(j, &e, leave);
 	j->exit_interp = emit_exit(j, &e, leave, JX_INTERP);
 	j->exit_poll = emit_exit(j, &e, leave, JX_POLL);
 	j->exit_chain = emit_exit(j, &e, leave, JX_CHAIN);

@@ -3,7 +3,8 @@
  * mmu.c - the interpreter's translation cache and access to linear memory
  *
  * The cache is direct-mapped by page number and mode. An entry's key holds the
- * page, the PCID and the mode, so a change of PCID needs no flush. Its perm
+ * page, a tag that stands for the PCID, and the mode, so a change of PCID needs no
+ * flush, and flushing a PCID gives it another tag. Its perm
  * bits say what may be done without another walk; anything else walks again
  * before it faults, because the guest may widen rights without INVLPG
  * [SDM 3A 4.10.4.3].
@@ -17,9 +18,10 @@
 
 #define NR_ENTRIES 1024
 #define KEY_VALID  BIT_ULL(2)
+#define MAX_TAG	   4095
 
 struct tc_entry {
-	u64 key; /* page number << 16 | PCID << 4 | KEY_VALID | mode; 0 = empty */
+	u64 key; /* page number << 16 | tag << 4 | KEY_VALID | mode; 0 = empty */
 	u8 *host; /* the page in guest RAM, NULL = not RAM */
 	gpa_t gpa;
 	u8 perm;  /* BIT(enum access) */
@@ -32,7 +34,9 @@ struct mmu {
 	u8 *code_map;
 	u64 low, high; /* bytes of RAM below the hole and from 4 GiB */
 	u8 phys_bits;
-	u64 pcid_key;	 /* PCID << 4, 0 without CR4.PCIDE */
+	u64 tag_key;	 /* tag << 4 of the current PCID; that is 0 without CR4.PCIDE */
+	u16 tag[4096];	 /* by PCID; 0 = none yet */
+	u16 next_tag;
 	u64 large_bloom; /* BIT(la >> 30 & 63): regions with entries from large pages */
 	struct tc_entry e[NR_ENTRIES];
 };
@@ -104,7 +108,7 @@ static ALWAYS_INLINE struct tc_entry *slot(struct mmu *m, u64 la, enum mmu_mode 
 
 static ALWAYS_INLINE u64 key_of(const struct mmu *m, u64 la, enum mmu_mode mode)
 {
-	return (la >> 12) << 16 | m->pcid_key | KEY_VALID | mode;
+	return (la >> 12) << 16 | m->tag_key | KEY_VALID | mode;
 }
 
 /* The entry for @la if it allows @acc at once, else NULL. */
@@ -487,16 +491,32 @@ int fetch_bytes(struct vcpu *v, u64 la, u8 *buf, unsigned want, unsigned *ret_le
 
 /* -- invalidation ------------------------------------------------------------------------ */
 
-static void set_pcid(struct vcpu *v)
-{
-	v->mmu->pcid_key = v->s.cr4 & CR4_PCIDE ? (v->s.cr3 & 0xfff) << 4 : 0;
-}
-
 static void drop_all(struct mmu *m)
 {
 	for (unsigned i = 0; i < NR_ENTRIES; i++)
 		m->e[i].key = 0;
 	m->large_bloom = 0;
+}
+
+static u16 pcid_now(const struct vcpu *v)
+{
+	return v->s.cr4 & CR4_PCIDE ? v->s.cr3 & 0xfff : 0;
+}
+
+/* After the PCID changed, or lost its tag. */
+static void set_pcid(struct vcpu *v)
+{
+	struct mmu *m = v->mmu;
+	u16 *tag = &m->tag[pcid_now(v)];
+
+	if (!*tag && m->next_tag == MAX_TAG) {
+		drop_all(m);
+		zero_bytes(m->tag, sizeof m->tag);
+		m->next_tag = 0;
+	}
+	if (!*tag)
+		*tag = ++m->next_tag;
+	m->tag_key = (u64)*tag << 4;
 }
 
 void mmu_flush_all(struct vcpu *v)
@@ -551,14 +571,7 @@ void mmu_flush_page(struct vcpu *v, u64 la)
 
 void mmu_flush_pcid(struct vcpu *v, u16 pcid)
 {
-	u64 key = (u64)pcid << 4;
-
-	for (unsigned i = 0; i < NR_ENTRIES; i++) {
-		struct tc_entry *e = &v->mmu->e[i];
-
-		if (!e->global && (e->key & 0xfff0) == key)
-			e->key = 0;
-	}
+	v->mmu->tag[pcid & 0xfff] = 0;
 	set_pcid(v);
 	tlb_flush_pcid(v, pcid);
 }

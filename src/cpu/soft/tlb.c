@@ -103,16 +103,27 @@ static void regions_clear(struct regions *r)
 
 /* -- jump table ---------------------------------------------------------------------- */
 
+static void jumps_fill(struct jit *j, u64 *at, u64 n)
+{
+	__asm__ volatile("rep stosq" : "+D"(at), "+c"(n) : "a"(j->miss) : "memory");
+}
+
 static void jumps_clear(struct jit *j, struct table *t)
 {
-	unsigned n = t->jlog_full ? JT_ENTRIES : t->nr_jlog;
-
-	for (unsigned k = 0; k < n; k++)
-		t->jt[t->jlog_full ? k : t->jlog[k]] = (u64)j->miss;
+	if (t->jlog_full)
+		jumps_fill(j, t->jt, JT_ENTRIES);
+	for (unsigned k = 0; k < t->nr_jlog && !t->jlog_full; k++)
+		t->jt[t->jlog[k]] = (u64)j->miss;
 	t->nr_jlog = t->nr_njlog = 0;
 	t->jlog_full = t->njlog_full = false;
 	zero_bytes(t->exec, sizeof t->exec);
 	regions_clear(&t->exec_large);
+}
+
+/* JT_INDEX() of a page's addresses differs in the low 12 bits only. */
+static void jumps_clear_page(struct jit *j, struct table *t, u64 la)
+{
+	jumps_fill(j, &t->jt[JT_INDEX(la) & ~(JT_PAGE - 1)], JT_PAGE);
 }
 
 /* Another address space: what was found through pages that are not global goes. */
@@ -275,9 +286,10 @@ static void drop_page(struct jit *j, struct table *t, u64 la)
 		zero_bytes(&t->e[idx & ~511ull], 4096);
 	else
 		t->e[idx] = 0;
-	if (test_bit(t->exec, la >> 12) || test_bit(t->exec_large.of_2m, la >> 21) ||
-	    test_bit(t->exec_large.of_1g, la >> 30))
+	if (test_bit(t->exec_large.of_2m, la >> 21) || test_bit(t->exec_large.of_1g, la >> 30))
 		jumps_clear(j, t);
+	else if (test_bit(t->exec, la >> 12))
+		jumps_clear_page(j, t, la);
 }
 
 void tlb_flush_all(struct vcpu *v)

@@ -80,8 +80,7 @@ static void add_seg_base(struct trans *t, const struct insn *i)
 	lea_full(t, true, R10, R11, 1, 0);
 }
 
-/* r10 = the memory operand's linear address; r11 is clobbered, flags are not. */
-static void put_ea(struct trans *t, const struct insn *i)
+void trans_ea(struct trans *t, const struct insn *i)
 {
 	bool w = i->adsize == 8;
 	u64 next = t->rip[t->k] + i->len;
@@ -322,7 +321,7 @@ static void put_loaded(struct trans *t, const struct insn *i)
 	struct opmap load = { .reg = R10, .mem = true, .base = R10, .index = R11, .scale = 1 };
 	struct opmap m = { .reg = R10, .vvvv = R11, .rm = R10 };
 
-	put_ea(t, i);
+	trans_ea(t, i);
 	trans_check(t, ACC_R, i->mem_size, false);
 	e_insn(&t->e, &mov, &load);
 	if (i->vvvv_acc & OP_R)
@@ -346,7 +345,7 @@ static void put_mem_insn(struct trans *t, const struct insn *i)
 		by_interpreter(t, i);
 		return;
 	}
-	put_ea(t, i);
+	trans_ea(t, i);
 	trans_check(t, access_of(i), i->mem_size, needs_alignment(i));
 	emit_on_memory(t, i, &m, &h);
 }
@@ -371,7 +370,7 @@ static void put_lea(struct trans *t, const struct insn *i)
 	struct insn plain = *i;
 
 	plain.mem_seg = SEG_DS; /* LEA ignores the segment */
-	put_ea(t, &plain);
+	trans_ea(t, &plain);
 	if (i->opsize == 2) { /* keep the upper bits */
 		struct insn mov = { .op = 0x89, .has_modrm = true, .opsz = true };
 		struct opmap m = { .reg = R10, .rm = (u8)host_reg(i->reg) };
@@ -480,7 +479,7 @@ static void load_checked(struct trans *t, unsigned dst)
 
 static void push_mem(struct trans *t, const struct insn *i)
 {
-	put_ea(t, i);
+	trans_ea(t, i);
 	load_checked(t, R10);
 	e_store(&t->e, R10, RSP, VOFF(jr.tmp));
 	trans_push_tmp(t);
@@ -575,7 +574,7 @@ static void put_indirect(struct trans *t, const struct insn *i)
 
 	trans_pack_flags(t);
 	if (i->is_mem) {
-		put_ea(t, i);
+		trans_ea(t, i);
 		load_checked(t, R10);
 	} else if (is_homed(i->rm)) {
 		load_home(t, R10, i->rm);
@@ -670,7 +669,7 @@ void trans_insn(struct trans *t, const struct insn *i)
 	}
 	if (i->cls == CLS_INT && i->attr & IA_STACK && !i->lock && put_stack(t, i))
 		return;
-	if (trans_sys(t, i))
+	if (trans_sys(t, i) || trans_bit(t, i))
 		return;
 	if (!may_copy(t, i) || (t->v->cfg.nr_vcpus > 1 && is_pause(i))) {
 		by_interpreter(t, i);

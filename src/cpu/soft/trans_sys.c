@@ -37,6 +37,16 @@ static void get_reg(struct trans *t, unsigned host, unsigned g, bool w)
 		e_rr(&t->e, w, 0x89, g == RSP ? HOST_RSP : g, host);
 }
 
+static bool is_off(const struct trans *t, u32 what)
+{
+	return t->v->cfg.off & what;
+}
+
+static bool plain(const struct insn *i)
+{
+	return i->cls == CLS_SYS && !i->lock && !i->rep;
+}
+
 static i32 seg_off(unsigned seg)
 {
 	return VOFF(s.seg) + (i32)(seg * sizeof(struct x86_seg));
@@ -106,11 +116,11 @@ static struct slow *new_slow(struct trans *t, bool keep)
 
 /* -- interrupt flag ----------------------------------------------------------------------- */
 
-static void put_cli(struct trans *t)
+static void put_clear(struct trans *t, u32 flag) /* CLI, CLD */
 {
 	bool keep = keep_flags(t);
 
-	mem_imm(&t->e, X_AND, VOFF(s.rflags), ~(u32)FL_IF);
+	mem_imm(&t->e, X_AND, VOFF(s.rflags), ~flag);
 	if (keep)
 		trans_restore_flags(&t->e);
 }
@@ -176,11 +186,24 @@ static void put_swapgs(struct trans *t)
 	e_store(e, R10, RSP, VOFF(s.kernel_gs_base));
 }
 
-/* rdx:rax = host TSC + offset; clobbers flags. */
-static void put_rdtsc(struct trans *t)
+/* RDTSC, RDTSCP: rdx:rax = host TSC + offset. In user mode with CR4.TSD the interpreter's #GP. */
+static void put_rdtsc(struct trans *t, const struct insn *i)
 {
+	bool keep = t->live[t->k] != 0 && !t->packed;
 	struct emit *e = &t->e;
+	struct slow *s;
 
+	if (keep) { /* not through eax, which changes */
+		trans_save_flags(e);
+		e_store(e, RAX, RSP, VOFF(jr.packed));
+		e_load(e, RAX, RSP, VOFF(jr.rax));
+	}
+	if (!(t->key & KEY_CPL0)) {
+		s = new_slow(t, false);
+		s->keep = keep ? KEEP_PACKED : s->keep;
+		e8(e, 0xf7), e8(e, 0x84), e8(e, 0x24), e32(e, (u32)VOFF(s.cr4)), e32(e, CR4_TSD);
+		s->unaligned = e_jcc_hole(e, CC_NE); /* test dword [rsp + cr4], TSD */
+	}
 	e8(e, 0x0f), e8(e, 0x31);
 	e8(e, 0x48), e8(e, 0xc1), e8(e, 0xe2), e8(e, 32); /* shl rdx, 32 */
 	e_rr(e, true, 0x09, RDX, RAX);			  /* or rax, rdx */
@@ -188,13 +211,45 @@ static void put_rdtsc(struct trans *t)
 	e_mov(e, RDX, RAX);
 	e8(e, 0x48), e8(e, 0xc1), e8(e, 0xea), e8(e, 32); /* shr rdx, 32 */
 	e_rr(e, false, 0x89, RAX, RAX);			  /* mov eax, eax: clears the upper half */
+	if (i->op != 0x31)
+		e_mem(e, false, 0x8b, RCX, RSP, VOFF(s.tsc_aux));
+	if (keep)
+		trans_unpack_flags(e);
 }
 
-/* MOV r32 or r64, sreg: zero-extended. */
+/* MOV r, sreg: zero-extended, but for 16 bits. */
 static void put_mov_from_seg(struct trans *t, const struct insn *i)
 {
-	e_mem(&t->e, false, 0x0fb7, R10, RSP, seg_off(i->reg) + (i32)offsetof(struct x86_seg, sel));
+	struct emit *e = &t->e;
+
+	e_mem(e, false, 0x0fb7, R10, RSP, seg_off(i->reg) + (i32)offsetof(struct x86_seg, sel));
+	if (i->opsize > 2) {
+		put_reg(t, i->rm, R10);
+	} else if (is_homed(i->rm)) {
+		store16(e, R10, GPROFF(i->rm));
+	} else {
+		e8(e, 0x66);
+		e_rr(e, false, 0x89, R10, i->rm == RSP ? HOST_RSP : i->rm);
+	}
+}
+
+/* MOV r64, CR0, CR2, CR3 or CR4 */
+static void put_mov_from_cr(struct trans *t, const struct insn *i)
+{
+	static const i32 off[] = { VOFF(s.cr0), 0, VOFF(s.cr2), VOFF(s.cr3), VOFF(s.cr4) };
+
+	e_load(&t->e, R10, RSP, off[i->reg]);
 	put_reg(t, i->rm, R10);
+}
+
+static bool is_mov_from_cr(const struct insn *i)
+{
+	return i->map == MAP_0F && i->op == 0x20 && i->reg <= 4;
+}
+
+static bool is_rdtsc(const struct insn *i)
+{
+	return i->map == MAP_0F && (i->op == 0x31 || (i->op == 0x01 && i->modrm == 0xf9));
 }
 
 /* RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE; their faults are the interpreter's. */
@@ -400,32 +455,26 @@ static void put_rep(struct trans *t, const struct insn *i)
 
 /* -- which ----------------------------------------------------------------------------------------- */
 
-static bool is_off(const struct trans *t, u32 what)
-{
-	return t->v->cfg.off & what;
-}
-
-static bool plain(const struct insn *i)
-{
-	return i->cls == CLS_SYS && !i->lock && !i->rep;
-}
-
 bool trans_sys_goes_on(const struct trans *t, const struct insn *i)
 {
-	return t->key & KEY_CPL0 && plain(i) && ((i->map == MAP_1 && i->op == 0xfb) ||
-						 (i->map == MAP_0F && i->op == 0x01 && i->modrm == 0xf8));
+	if (!(t->key & KEY_CPL0) || !plain(i))
+		return false;
+	if (i->map == MAP_1)
+		return i->op == 0xfb;
+	return (i->map == MAP_0F && i->op == 0x01 && i->modrm == 0xf8) ||
+	       (is_mov_from_cr(i) && !is_off(t, CPU_OFF_SYSTEM));
 }
 
 static bool put_kernel_only(struct trans *t, const struct insn *i)
 {
 	if (i->map == MAP_0F && i->op == 0x01 && i->modrm == 0xf8) {
 		put_swapgs(t);
-	} else if (i->map == MAP_0F && i->op == 0x31 && !t->v->cfg.virt && !t->live[t->k]) {
-		put_rdtsc(t);
 	} else if (i->map == MAP_0F && i->op == 0x07 && i->opsize == 8 && !is_off(t, CPU_OFF_SYSTEM)) {
 		put_sysret(t);
+	} else if (is_mov_from_cr(i) && !is_off(t, CPU_OFF_SYSTEM)) {
+		put_mov_from_cr(t, i);
 	} else if (i->map == MAP_1 && i->op == 0xfa) {
-		put_cli(t);
+		put_clear(t, FL_IF);
 	} else {
 		return i->map == MAP_1 && i->op == 0xfb && put_sti(t);
 	}
@@ -440,10 +489,12 @@ static bool put_any_privilege(struct trans *t, const struct insn *i)
 		put_syscall(t, i);
 	else if (i->map == MAP_1 && i->op == 0x9c && plain(i) && i->opsize == 8)
 		put_pushf(t);
-	else if (i->map == MAP_1 && i->op == 0x8c && plain(i) && !i->is_mem && i->opsize >= 4)
+	else if (i->map == MAP_1 && i->op == 0x8c && plain(i) && !i->is_mem)
 		put_mov_from_seg(t, i);
 	else if (i->map == MAP_0F && i->op == 0xae && i->rep == 0xf3 && !i->lock && !i->is_mem)
 		put_base(t, i);
+	else if (is_rdtsc(i) && plain(i) && !t->v->cfg.virt)
+		put_rdtsc(t, i);
 	else
 		return false;
 	return true;
@@ -453,6 +504,10 @@ bool trans_sys(struct trans *t, const struct insn *i)
 {
 	if (i->cls == CLS_INT && is_rep(i) && !is_off(t, CPU_OFF_REP)) {
 		put_rep(t, i);
+		return true;
+	}
+	if (i->cls == CLS_INT && i->map == MAP_1 && i->op == 0xfc && !i->lock && !is_off(t, CPU_OFF_SYSTEM)) {
+		put_clear(t, FL_DF);
 		return true;
 	}
 	if (i->cls != CLS_SYS)

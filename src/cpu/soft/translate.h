@@ -102,6 +102,10 @@ void trans_lookup(struct emit *e);	/* r11 = the table entry of r10 */
 bool trans_sys(struct trans *t, const struct insn *i);
 bool trans_sys_goes_on(const struct trans *t, const struct insn *i);
 
+/* BT and the like of a bit string in memory (trans_bit.c); false: not one, or the interpreter's. */
+bool trans_bit(struct trans *t, const struct insn *i);
+
+void trans_ea(struct trans *t, const struct insn *i); /* r10 = the memory operand's linear address; r11 is clobbered, flags are not */
 void trans_push_tmp(struct trans *t); /* push jr.tmp */
 
 /* Emit instruction t->k. */
