@@ -103,6 +103,12 @@ $B/lockstep: $(LOCKSTEP_OBJS) $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(LOCKSTEP_OBJS) $O/libvireo.a $(LIBS_unit)
 
+# A guest saved and loaded, and hostile snapshots.
+SNAP_OBJS := $(patsubst %.c,$O/%.c.o,$(wildcard tests/snap/*.c))
+$B/snap-test: $(SNAP_OBJS) $O/libvireo.a
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(SNAP_OBJS) $O/libvireo.a $(LIBS_unit)
+
 $O/tests/%.c.o: tests/%.c
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
@@ -131,7 +137,7 @@ deps:
 
 check: deps
 	$(Q)tools/deps check
-	$(Q)$(MAKE) --no-print-directory progs guests $B/unit $B/decode-zydis $B/nd $B/dev-fuzz $B/disk-fuzz $B/lockstep
+	$(Q)$(MAKE) --no-print-directory progs guests $B/unit $B/decode-zydis $B/nd $B/dev-fuzz $B/disk-fuzz $B/lockstep $B/snap-test
 	$(Q)tests/run
 
 # The differential tester over every class and tier, ten million instructions and more.
@@ -204,4 +210,4 @@ clean:
 
 .PHONY: guests nd-long all bench fuzz $(FUZZ_DISKS) progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
 .SECONDARY:
--include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(LOCKSTEP_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))
+-include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(LOCKSTEP_OBJS:.o=.d) $(SNAP_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))

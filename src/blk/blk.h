@@ -51,6 +51,15 @@ struct blk *blk_open_file(struct loop *l, int fd, bool read_only, struct err *e)
 /* A node above @base that keeps all writes in anonymous temporary storage. */
 struct blk *blk_open_snapshot(struct blk *base, struct err *e) MUST_CHECK;
 
+/*
+ * What a node of blk_open_snapshot() and layers below it keep, as a file: @fd is empty.
+ * Waits inside; nothing may be in flight. Return: 0 or -errno.
+ */
+bool blk_has_layer(const struct blk *b);
+int blk_save_layer(struct blk *b, int fd) MUST_CHECK;
+/* A read-only node: such a file, taken over also on failure, over @base, which is kept then. */
+struct blk *blk_open_layer(struct blk *base, int fd, struct err *e) MUST_CHECK;
+
 /* What stands in a part of a node. */
 enum blk_state {
 	BLK_DATA,   /* stored in this node's image */

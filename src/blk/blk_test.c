@@ -234,6 +234,44 @@ TEST(snapshot_agrees_with_the_model_and_leaves_the_base_alone)
 	loop_free(l);
 }
 
+TEST(a_saved_layer_over_the_same_base_reads_the_same)
+{
+	static u8 model[SIZE], back[SIZE];
+	struct loop *l = loop_new(&err);
+	int fd, layer = fd_tmpfile(0);
+	struct blk *b, *c;
+
+	srandom(11);
+	fd = image(base_model);
+	memcpy(model, base_model, SIZE);
+	b = blk_open_snapshot(blk_open_file_with(l, dup(fd), true, FILE_NO_DIRECT, &err), &err);
+	CHECK(b && blk_has_layer(b));
+	random_ops(l, b, model);
+	CHECK_EQ(blk_save_layer(b, layer), 0);
+	blk_close(b);
+	for (int round = 0; round < 2; round++) { /* the second one of a layer and a node above it */
+		c = blk_open_layer(blk_open_file_with(l, dup(fd), true, FILE_NO_DIRECT, &err),
+				   dup(layer), &err);
+		CHECK(c);
+		CHECK_EQ(-blk_write_now(c, 0, back, 512), EROFS);
+		c = blk_open_snapshot(c, &err);
+		CHECK(c);
+		CHECK_EQ(blk_read_now(c, 0, back, SIZE), 0);
+		CHECK(!memcmp(model, back, SIZE));
+		random_ops(l, c, model);
+		close(layer);
+		layer = fd_tmpfile(0);
+		CHECK_EQ(blk_save_layer(c, layer), 0);
+		blk_close(c);
+	}
+	close(fd);
+	c = blk_open_file_with(l, image(base_model), true, FILE_NO_DIRECT, &err);
+	CHECK(!ftruncate(layer, SIZE));
+	CHECK(!blk_open_layer(c, layer, &err)); /* cut off; the base stays ours */
+	blk_close(c);
+	loop_free(l);
+}
+
 TEST(concurrent_partial_writes_to_one_cluster_both_survive)
 {
 	struct loop *l = loop_new(&err);

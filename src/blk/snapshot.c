@@ -12,11 +12,14 @@
  * (I1) Of writing requests in flight no two touch the same cluster; later ones
  *	wait in order. So a partial write may read, merge and write undisturbed.
  */
+#include "base/bits.h"
 #include "blk/blk_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define CLUSTER	   4096u
 #define INLINE_IOV 32
@@ -410,24 +413,25 @@ static const struct blk_driver snapshot_driver = {
 	.close = snap_close,
 };
 
-struct blk *blk_open_snapshot(struct blk *base, struct err *e)
+static size_t map_words(u64 size)
+{
+	return (size / CLUSTER + 64) / 64;
+}
+
+/* A node over @base whose clusters are in @fd (taken over): none yet. */
+static struct snap *new_node(struct blk *base, int fd, bool read_only, struct err *e)
 {
 	struct snap *s = calloc(1, sizeof *s);
-	u64 size = base->info.size, words = (size / CLUSTER + 64) / 64;
-	int fd;
 
 	if (s)
-		s->have = calloc(words, sizeof *s->have);
+		s->have = calloc(map_words(base->info.size), sizeof *s->have);
 	if (!s || !s->have) {
 		free(s);
+		close(fd);
 		err_set(e, ENOMEM, "snapshot: out of memory");
 		return NULL;
 	}
-	fd = fd_tmpfile(size);
-	if (fd < 0)
-		err_set(e, -fd, "snapshot: no temporary storage: %s", strerror(-fd));
-	else
-		s->store = blk_open_file(base->loop, fd, false, e);
+	s->store = blk_open_file(base->loop, fd, read_only, e);
 	if (!s->store) {
 		free(s->have);
 		free(s);
@@ -435,7 +439,123 @@ struct blk *blk_open_snapshot(struct blk *base, struct err *e)
 	}
 	blk_init(&s->b, &snapshot_driver, base->loop, base);
 	s->b.info = base->info;
-	s->b.info.read_only = false;
-	s->b.info.discard = true;
-	return &s->b;
+	s->b.info.read_only = read_only;
+	s->b.info.discard = !read_only;
+	return s;
+}
+
+struct blk *blk_open_snapshot(struct blk *base, struct err *e)
+{
+	int fd = fd_tmpfile(base->info.size);
+	struct snap *s;
+
+	if (fd < 0) {
+		err_set(e, -fd, "snapshot: no temporary storage: %s", strerror(-fd));
+		return NULL;
+	}
+	s = new_node(base, fd, false, e);
+	return s ? &s->b : NULL;
+}
+
+/* -- what was written, as a file ------------------------------------------------------------
+ *
+ * The node's size rounded up to clusters of data, then the bit map, then this.
+ */
+struct layer_end {
+	u8 magic[8];
+	le64 size;
+};
+
+static const u8 layer_magic[8] = "VIREOLAY";
+
+static u64 layer_map_at(u64 size)
+{
+	return align_up(size, CLUSTER);
+}
+
+/* Is the cluster in this node or in a layer below it? */
+static bool in_layers(const struct blk *b, u64 c)
+{
+	for (; b && b->drv == &snapshot_driver; b = b->base)
+		if (has((const struct snap *)b, c))
+			return true;
+	return false;
+}
+
+static int write_layer(struct blk *b, int fd, u64 *map)
+{
+	u64 size = b->info.size, map_at = layer_map_at(size);
+	size_t map_len = map_words(size) * sizeof *map;
+	struct layer_end end = { .size = le64_of(size) };
+	u8 buf[CLUSTER];
+
+	memcpy(end.magic, layer_magic, sizeof layer_magic);
+	for (u64 c = 0; c * CLUSTER < size; c++) {
+		u64 len = size - c * CLUSTER < CLUSTER ? size - c * CLUSTER : CLUSTER;
+
+		if (!in_layers(b, c))
+			continue;
+		map[c / 64] |= 1ull << (c % 64);
+		TRY(blk_read_now(b, c * CLUSTER, buf, len));
+		TRY(fd_pwrite_full(fd, buf, len, c * CLUSTER));
+	}
+	TRY(fd_pwrite_full(fd, map, map_len, map_at));
+	return fd_pwrite_full(fd, &end, sizeof end, map_at + map_len);
+}
+
+bool blk_has_layer(const struct blk *b)
+{
+	return b->drv == &snapshot_driver;
+}
+
+int blk_save_layer(struct blk *b, int fd)
+{
+	u64 *map = calloc(map_words(b->info.size), sizeof *map);
+	int r = map ? write_layer(b, fd, map) : -ENOMEM;
+
+	free(map);
+	return r;
+}
+
+static int read_map(u64 size, int fd, u64 *map, struct err *e)
+{
+	u64 map_at = layer_map_at(size);
+	size_t map_len = map_words(size) * sizeof *map;
+	struct layer_end end;
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "layer: want a regular file");
+	if ((u64)st.st_size != map_at + map_len + sizeof end)
+		return err_set(e, EINVAL, "layer: %lld bytes long: want %llu",
+			       (long long)st.st_size,
+			       (unsigned long long)(map_at + map_len + sizeof end));
+	r = fd_pread_full(fd, &end, sizeof end, map_at + map_len);
+	if (!r && (memcmp(end.magic, layer_magic, sizeof layer_magic) != 0 ||
+		   le64_get(end.size) != size))
+		return err_set(e, EINVAL, "layer: not one for a disk of %llu bytes",
+			       (unsigned long long)size);
+	if (!r)
+		r = fd_pread_full(fd, map, map_len, map_at);
+	return r ? err_set(e, -r, "layer: %s", strerror(-r)) : 0;
+}
+
+struct blk *blk_open_layer(struct blk *base, int fd, struct err *e)
+{
+	u64 size = base->info.size, *map = calloc(map_words(size), sizeof *map);
+	struct snap *s;
+
+	if (!map || read_map(size, fd, map, e)) {
+		if (!map)
+			err_set(e, ENOMEM, "layer: out of memory");
+		free(map);
+		close(fd);
+		return NULL;
+	}
+	s = new_node(base, fd, true, e);
+	if (s)
+		memcpy(s->have, map, map_words(size) * sizeof *map);
+	free(map);
+	return s ? &s->b : NULL;
 }

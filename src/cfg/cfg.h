@@ -69,6 +69,7 @@ struct disk_config {
 	u32 image_format; /* enum image_format, once known */
 	struct disk_file_config file[CFG_DISK_FILES];
 	u32 nr_files;
+	i32 layer_fd; /* what a saved machine had written in snapshot mode, -1 = nothing */
 	bool read_only, snapshot;
 	char id[CFG_NAME];	   /* its name in the API; "" = none */
 	bool no_flush;		   /* the guest is offered no flush command */
@@ -140,8 +141,17 @@ struct memhp_config {
 	u32 total_mib, slot_mib, block_mib;
 };
 
+/* The machine begins as one that was saved (vmm/snapshot.h). */
+struct restore_config {
+	i32 state_fd, mem_fd; /* state_fd -1 = it begins with power-on */
+	bool uffd, paused, keep_clocks, verify, track_dirty;
+};
+
 struct vm_config {
 	char name[CFG_NAME];
+	char parent[CFG_NAME]; /* the machine this is a fork of; "" = of none */
+	struct restore_config restore;
+	i32 ready_fd; /* gets a byte when the machine runs, -1 = none */
 	u32 engine; /* enum cfg_engine; once chosen, not auto */
 	i32 kvm_fd; /* /dev/kvm for CFG_ENGINE_KVM, -1 = none */
 	u32 cpu;    /* enum cfg_cpu */

@@ -71,6 +71,7 @@ static const struct key disk_keys[] = {
 	KEY(struct disk_config, secret),
 	KEY(struct disk_config, fd),
 	KEY(struct disk_config, image_format),
+	KEY(struct disk_config, layer_fd),
 	KEY_LIST(struct disk_config, file, nr_files, disk_file_keys),
 	KEY(struct disk_config, read_only),
 	KEY(struct disk_config, snapshot),
@@ -154,8 +155,22 @@ static const struct key memhp_keys[] = {
 	KEY_END,
 };
 
+static const struct key restore_keys[] = {
+	KEY(struct restore_config, state_fd),
+	KEY(struct restore_config, mem_fd),
+	KEY(struct restore_config, uffd),
+	KEY(struct restore_config, paused),
+	KEY(struct restore_config, keep_clocks),
+	KEY(struct restore_config, verify),
+	KEY(struct restore_config, track_dirty),
+	KEY_END,
+};
+
 static const struct key vm_keys[] = {
 	KEY(struct vm_config, name),
+	KEY(struct vm_config, parent),
+	KEY_IN(struct vm_config, restore, restore_keys),
+	KEY(struct vm_config, ready_fd),
 	KEY(struct vm_config, engine),
 	KEY(struct vm_config, kvm_fd),
 	KEY(struct vm_config, cpu),

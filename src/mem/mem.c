@@ -3,8 +3,10 @@
 #include "mem/mem.h"
 
 #include "base/bits.h"
+#include "mem/mem_int.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -31,6 +33,8 @@
 #endif
 
 struct mem {
+	int file;    /* RAM is a private mapping of it; -1 = anonymous */
+	int pagemap; /* opened while that is possible, for mem_save() */
 	u8 *base;
 	u64 low, high;	/* RAM bytes below and above the hole */
 	u64 span;	/* bytes of guest-physical space covered, hole included */
@@ -130,7 +134,29 @@ static int map_ram(struct mem *m, int fd)
 
 int mem_refile(struct mem *m, int fd)
 {
-	return map_ram(m, fd);
+	int dup = fcntl(fd, F_DUPFD_CLOEXEC, 0), r;
+
+	if (dup < 0)
+		return -errno;
+	r = map_ram(m, fd);
+	if (r) {
+		close(dup);
+		return r;
+	}
+	if (m->file >= 0)
+		close(m->file);
+	m->file = dup;
+	return 0;
+}
+
+int mem_file(const struct mem *m)
+{
+	return m->file;
+}
+
+int mem_pagemap(const struct mem *m)
+{
+	return m->pagemap;
 }
 
 static struct mem *new_from(u64 size, int fd, struct err *e)
@@ -142,12 +168,14 @@ static struct mem *new_from(u64 size, int fd, struct err *e)
 		err_set(e, ENOMEM, "memory: out of host memory");
 		return NULL;
 	}
+	m->file = -1;
+	m->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	m->low = size < MEM_LOW_MAX ? size : MEM_LOW_MAX;
 	m->high = size - m->low;
 	m->span = m->high ? MEM_HIGH_BASE + m->high : m->low;
 	if (place(m, e) < 0)
 		goto fail;
-	r = map_ram(m, fd);
+	r = fd < 0 ? map_ram(m, fd) : mem_refile(m, fd);
 	if (r) {
 		err_set(e, -r, "memory: cannot map %llu MiB: %s", (unsigned long long)(size >> 20),
 			strerror(-r));
@@ -186,6 +214,10 @@ void mem_free(struct mem *m)
 		munmap(m->base, m->span);
 	else if (m->base)
 		release_windows(m->offset, m->span, NR_WINDOWS);
+	if (m->file >= 0)
+		close(m->file);
+	if (m->pagemap >= 0)
+		close(m->pagemap);
 	free(m);
 }
 

@@ -76,7 +76,7 @@ void mem_parts(const struct mem *m, struct mem_part ret[MEM_PARTS]);
 
 /*
  * Make @fd, an empty file, a copy of RAM with holes for zero pages. *ret_sum: mem_sum() of
- * it. Return: 0 or a negative errno.
+ * it; may be NULL. Return: 0 or a negative errno.
  */
 int mem_save(const struct mem *m, int fd, u64 *ret_sum) MUST_CHECK;
 
@@ -84,10 +84,11 @@ int mem_save(const struct mem *m, int fd, u64 *ret_sum) MUST_CHECK;
 u64 mem_sum(const struct mem *m);
 
 /*
- * Put RAM on top of @fd, which holds the same bytes, as mem_new_file() does. On failure RAM
- * is as before. No I/O of the host's may be under way in it.
+ * Save to @fd and put RAM on top of it, as mem_new_file() does: other machines may then be
+ * made of the file, which must not change any more. No I/O of the host's may be under way in
+ * RAM. Return: 0, or a negative errno with RAM as before.
  */
-int mem_refile(struct mem *m, int fd) MUST_CHECK;
+int mem_freeze(struct mem *m, int fd, u64 *ret_sum) MUST_CHECK;
 
 /* -- for the CPU engines ---------------------------------------------------- */
 

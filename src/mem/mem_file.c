@@ -2,10 +2,10 @@
 /*
  * mem_file.c - guest RAM to a file: see mem.h
  *
- * Zero pages, which most of a young guest's RAM are, become holes. Reading a page that was
- * never touched costs no memory: the host maps its page of zeroes.
+ * Most of a young guest's RAM was never touched. The host's page map says which pages were;
+ * pages of zeroes among them become holes too.
  */
-#include "mem/mem.h"
+#include "mem/mem_int.h"
 
 #include "base/crc32c.h"
 
@@ -13,19 +13,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RUN_MAX (4u << 20) /* bytes written at once */
+#define RUN_MAX	  (4u << 20) /* bytes written at once */
+#define MAP_PAGES 512	     /* entries of the page map read at once */
+#define PM_EXISTS (3ull << 62) /* present or swapped out [Linux admin-guide/mm/pagemap.rst] */
 
 static bool is_zero(const u8 *page)
 {
 	const u64 *w = (const void *)page;
-	u64 any = 0;
 
-	for (unsigned i = 0; i < MEM_PAGE / sizeof *w; i += 8) {
-		any = w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] |
-		      w[i + 7];
-		if (any)
+	for (unsigned i = 0; i < MEM_PAGE / sizeof *w; i += 8)
+		if (w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] |
+		    w[i + 7])
 			return false;
-	}
 	return true;
 }
 
@@ -48,19 +47,84 @@ static int write_all(int fd, const u8 *p, u64 len, u64 at)
 	return 0;
 }
 
-static int save_part(const struct mem_part *p, int fd, u64 *sum)
+/* -- pages that can be other than zero ------------------------------------------------- */
+
+struct scan {
+	int pagemap;	     /* -1 = not to be had: every page may be */
+	int file;	     /* under RAM, -1 = none */
+	u64 data, data_end;  /* the file's next run of data, offsets */
+	u64 first, nr;	     /* pages of the part that map[] describes */
+	u64 map[MAP_PAGES];
+};
+
+static void scan_begin(struct scan *s, const struct mem *m)
+{
+	s->pagemap = mem_pagemap(m);
+	s->file = mem_file(m);
+}
+
+static bool in_page_map(struct scan *s, const struct mem_part *p, u64 page)
+{
+	if (s->pagemap < 0)
+		return true;
+	if (page < s->first || page >= s->first + s->nr) {
+		u64 left = p->len / MEM_PAGE - page, n = left < MAP_PAGES ? left : MAP_PAGES;
+		ssize_t got = pread(s->pagemap, s->map, n * sizeof s->map[0],
+				    (off_t)(((u64)p->host / MEM_PAGE + page) * sizeof s->map[0]));
+
+		s->first = page;
+		s->nr = got > 0 ? (u64)got / sizeof s->map[0] : 0;
+		if (!s->nr)
+			return true;
+	}
+	return s->map[page - s->first] & PM_EXISTS;
+}
+
+static bool in_file(struct scan *s, u64 at)
+{
+	off_t r;
+
+	if (s->file < 0)
+		return false;
+	if (at < s->data_end)
+		return at >= s->data;
+	r = lseek(s->file, (off_t)at, SEEK_DATA);
+	s->data = r < 0 ? ~0ull : (u64)r; /* ENXIO: none any more */
+	r = r < 0 ? -1 : lseek(s->file, r, SEEK_HOLE);
+	s->data_end = r < 0 ? ~0ull : (u64)r;
+	return at >= s->data;
+}
+
+/* Start of a part. */
+static void scan_part(struct scan *s)
+{
+	s->nr = 0;
+	s->data = s->data_end = 0;
+}
+
+/* -- saving ------------------------------------------------------------------------------ */
+
+static bool is_empty(struct scan *s, const struct mem_part *p, u64 at)
+{
+	if (!in_page_map(s, p, at / MEM_PAGE) && !in_file(s, p->file + at))
+		return true;
+	return is_zero(p->host + at);
+}
+
+static int save_part(const struct mem_part *p, struct scan *s, int fd, u64 *sum)
 {
 	u64 start = 0, at;
 
+	scan_part(s);
 	for (at = 0; at < p->len; at += MEM_PAGE) {
-		bool zero = is_zero(p->host + at);
+		bool empty = is_empty(s, p, at);
 
-		if (!zero)
+		if (!empty && sum)
 			*sum += page_sum((p->file + at) / MEM_PAGE, p->host + at);
-		if (!zero && at - start < RUN_MAX)
+		if (!empty && at - start < RUN_MAX)
 			continue;
 		TRY(write_all(fd, p->host + start, at - start, p->file + start));
-		start = zero ? at + MEM_PAGE : at;
+		start = empty ? at + MEM_PAGE : at;
 	}
 	return write_all(fd, p->host + start, at - start, p->file + start);
 }
@@ -68,25 +132,41 @@ static int save_part(const struct mem_part *p, int fd, u64 *sum)
 int mem_save(const struct mem *m, int fd, u64 *ret_sum)
 {
 	struct mem_part part[MEM_PARTS];
+	struct scan s;
+	int r = 0;
 
-	*ret_sum = 0;
-	mem_parts(m, part);
+	if (ret_sum)
+		*ret_sum = 0;
 	if (ftruncate(fd, (off_t)mem_size(m)) < 0)
 		return -errno;
-	for (unsigned i = 0; i < MEM_PARTS; i++)
-		TRY(save_part(&part[i], fd, ret_sum));
-	return 0;
+	mem_parts(m, part);
+	scan_begin(&s, m);
+	for (unsigned i = 0; i < MEM_PARTS && !r; i++)
+		r = save_part(&part[i], &s, fd, ret_sum);
+	return r;
 }
 
 u64 mem_sum(const struct mem *m)
 {
 	struct mem_part part[MEM_PARTS];
+	struct scan s;
 	u64 sum = 0;
 
 	mem_parts(m, part);
-	for (unsigned i = 0; i < MEM_PARTS; i++)
-		for (u64 at = 0; at < part[i].len; at += MEM_PAGE)
-			if (!is_zero(part[i].host + at))
-				sum += page_sum((part[i].file + at) / MEM_PAGE, part[i].host + at);
+	scan_begin(&s, m);
+	for (unsigned i = 0; i < MEM_PARTS; i++) {
+		const struct mem_part *p = &part[i];
+
+		scan_part(&s);
+		for (u64 at = 0; at < p->len; at += MEM_PAGE)
+			if (!is_empty(&s, p, at))
+				sum += page_sum((p->file + at) / MEM_PAGE, p->host + at);
+	}
 	return sum;
+}
+
+int mem_freeze(struct mem *m, int fd, u64 *ret_sum)
+{
+	TRY(mem_save(m, fd, ret_sum));
+	return mem_refile(m, fd);
 }

@@ -50,18 +50,25 @@ TEST(saved_memory_is_the_same_when_mapped_and_stays_as_it_is)
 	close(fd);
 }
 
-TEST(memory_put_on_top_of_a_file_keeps_its_contents)
+TEST(frozen_memory_goes_on_above_what_was_frozen)
 {
-	struct mem *m = busy_mem();
-	int fd = memfd_create("mem", 0);
-	u64 sum, v = 42;
+	struct mem *m = busy_mem(), *n;
+	u64 sum = mem_sum(m), v = 42;
+	int fd = memfd_create("one", 0), again = memfd_create("two", 0);
 
-	CHECK(m && fd >= 0);
-	CHECK_EQ(mem_save(m, fd, &sum), 0);
-	CHECK_EQ(mem_refile(m, fd), 0);
+	CHECK(m && fd >= 0 && again >= 0);
+	CHECK_EQ(mem_freeze(m, fd, NULL), 0);
 	CHECK_EQ(mem_sum(m), sum);
 	CHECK(mem_write(m, 8192, &v, sizeof v));
 	CHECK(mem_sum(m) != sum);
+	n = mem_new_file(SIZE, fd, &e);
+	CHECK(n);
+	CHECK_EQ(mem_sum(n), sum);
+	mem_free(n);
+	sum = mem_sum(m);
+	CHECK_EQ(mem_freeze(m, again, NULL), 0); /* with pages of the file and of its own */
+	CHECK_EQ(mem_sum(m), sum);
 	mem_free(m);
 	close(fd);
+	close(again);
 }

@@ -57,7 +57,12 @@ int disks_open(struct vm *vm, struct err *e)
 		vm->blk[i] = b;
 		if (!d->snapshot)
 			continue;
-		b = blk_open_snapshot(b, e);
+		if (d->layer_fd >= 0)
+			b = blk_open_layer(b, d->layer_fd, e);
+		d->layer_fd = -1;
+		if (b)
+			vm->blk[i] = b;
+		b = b ? blk_open_snapshot(b, e) : NULL;
 		if (!b)
 			return err_wrap(e, "--disk: %.100s", d->path);
 		vm->blk[i] = b;

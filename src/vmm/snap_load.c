@@ -97,6 +97,7 @@ static int read_config(struct state *s, struct vm_config *c, struct err *e)
 		return -e->code;
 	TRY(cfg_from_json(c, (const char *)n->data, n->len, e));
 	cfg_forget_open(c);
+	c->jail = CFG_JAIL_ON; /* not the file's to say */
 	if (c->memory != s->m.memory || c->nr_cpus != s->m.nr_cpus)
 		return err_set(e, EINVAL, "section config: memory or cpus are not the machine's");
 	return cfg_check_limits(c, e);

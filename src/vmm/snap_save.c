@@ -92,6 +92,34 @@ static int write_state(const struct snap_writer *w, int fd, struct err *e)
 	return r ? err_set(e, -r, "snapshot: state file: %s", strerror(-r)) : 0;
 }
 
+static int save_memory(struct vm *vm, const struct snapshot_save *o, u64 *ret_sum, struct err *e)
+{
+	int r = o->freeze ? mem_freeze(vm->mem, o->mem_fd, NULL) :
+			    mem_save(vm->mem, o->mem_fd, ret_sum);
+
+	return r ? err_set(e, -r, "snapshot: memory file: %s", strerror(-r)) : 0;
+}
+
+/* Disks in snapshot mode: what was written to them lives in this process only. */
+static int save_layers(struct vm *vm, const struct snapshot_save *o, struct err *e)
+{
+	unsigned n = 0;
+	int r;
+
+	for (u32 i = 0; i < vm->cfg->nr_disks; i++) {
+		if (!vm->blk[i] || !blk_has_layer(vm->blk[i]))
+			continue;
+		if (n == o->nr_layers)
+			return err_set(e, ENOTSUP, "snapshot: disk %.100s: in snapshot mode: its "
+				       "changes have no file to go to", vm->cfg->disk[i].path);
+		r = blk_save_layer(vm->blk[i], o->layer_fd[n++]);
+		if (r)
+			return err_set(e, -r, "snapshot: disk %.100s: %s", vm->cfg->disk[i].path,
+				       strerror(-r));
+	}
+	return 0;
+}
+
 /* Lock held, nothing moves. */
 static int save(struct vm *vm, const struct snapshot_save *o, struct err *e)
 {
@@ -102,9 +130,8 @@ static int save(struct vm *vm, const struct snapshot_save *o, struct err *e)
 	if (vm_random(vm, m.id, sizeof m.id) != sizeof m.id)
 		return err_set(e, EAGAIN, "snapshot: no random numbers from the host");
 	snap_describe(vm, &m);
-	r = mem_save(vm->mem, o->mem_fd, &m.mem_sum);
-	if (r)
-		return err_set(e, -r, "snapshot: memory file: %s", strerror(-r));
+	TRY(save_layers(vm, o, e));
+	TRY(save_memory(vm, o, &m.mem_sum, e));
 	snap_begin(&w);
 	r = build(vm, &m, &w, e);
 	if (!r)
@@ -144,6 +171,8 @@ int vm_snapshot_save(struct vm *vm, const struct snapshot_save *o, struct err *e
 	vm_unlock(vm);
 	if (r || !o->sync)
 		return r;
+	for (unsigned i = 0; i < o->nr_layers; i++)
+		TRY(sync_file(o->layer_fd[i], "disk layer", e));
 	TRY(sync_file(o->mem_fd, "memory file", e));
 	return sync_file(o->state_fd, "state file", e);
 }

@@ -27,7 +27,14 @@ struct snapshot_save {
 	int state_fd; /* empty files, open for reading and writing; borrowed */
 	int mem_fd;   /* a difference may be laid over a full memory file: that file */
 	bool diff;    /* pages written since the last snapshot or the load */
-	bool sync;    /* both are on stable storage at the return */
+	bool sync;    /* the files are on stable storage at the return */
+	bool freeze;  /* the machine goes on above mem_fd, which must not change any more */
+	/*
+	 * An empty file for each disk in snapshot mode, in their order: what was written
+	 * there (blk_save_layer()). Fewer than there are disks: ENOTSUP.
+	 */
+	const int *layer_fd;
+	unsigned nr_layers;
 };
 
 /*

@@ -8,6 +8,7 @@
 #include "net/net.h"
 #include "os/opener.h"
 #include "vmm/agent.h"
+#include "vmm/snapshot.h"
 #include "vmm/vmm_int.h"
 
 #include <errno.h>
@@ -327,7 +328,18 @@ static int make(struct vm *vm, const struct vm_preset *p, struct err *e)
 
 struct vm *vm_new(struct vm_config *c, struct err *e)
 {
-	return vm_new_preset(c, NULL, e);
+	const struct restore_config *r = &c->restore;
+	const struct snapshot_load o = {
+		.state_fd = r->state_fd,
+		.backend = r->uffd ? SNAPSHOT_MEM_UFFD : SNAPSHOT_MEM_FILE,
+		.mem_fd = r->mem_fd,
+		.track_dirty = r->track_dirty,
+		.verify = r->verify,
+		.advance_clocks = !r->keep_clocks,
+		.paused = r->paused,
+	};
+
+	return r->state_fd < 0 ? vm_new_preset(c, NULL, e) : vm_new_from_snapshot(c, &o, e);
 }
 
 struct vm *vm_new_preset(struct vm_config *c, const struct vm_preset *p, struct err *e)
@@ -353,6 +365,13 @@ struct vm *vm_new_preset(struct vm_config *c, const struct vm_preset *p, struct 
 		return NULL;
 	}
 	return vm;
+}
+
+static void say_ready(struct vm *vm)
+{
+	if (vm->cfg->ready_fd >= 0 && write(vm->cfg->ready_fd, "", 1) != 1)
+		vm_say(vm, 1, "nobody waits for the start");
+	fd_close(&vm->cfg->ready_fd);
 }
 
 static void start_back_ends(struct vm *vm)
@@ -397,8 +416,10 @@ int vm_start(struct vm *vm, struct err *e)
 		vm->start_ns = os_now_ns();
 	}
 	unlock_board(vm);
-	if (!r)
+	if (!r) {
 		vm_event(vm, "started");
+		say_ready(vm);
+	}
 	return r;
 }
 

@@ -43,7 +43,7 @@ const char *vm_end_name(enum vm_end end); /* "powered-off" */
 #define VM_STATUS_FAILED    102
 #define VM_STATUS_NO_RESULT 125 /* "-- CMD": it could not be run, or its result is unknown */
 
-/* @c: borrowed; its descriptors are taken over, also on failure. */
+/* @c: borrowed; its descriptors are taken over, also on failure. c->restore: from a snapshot. */
 struct vm *vm_new(struct vm_config *c, struct err *e) MUST_CHECK;
 
 /*

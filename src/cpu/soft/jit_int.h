@@ -55,6 +55,7 @@ struct table {
 	u64 used;	/* tick of last use, for replacement */
 	u32 nr_log, nr_jlog, nr_njlog;
 	bool log_full, jlog_full, njlog_full;
+	bool filled; /* jt holds addresses: false until the table is used */
 	struct regions entries; /* with entries from large pages: INVLPG clears the whole region */
 	u32 log[NR_LOG];     /* indexes of non-global entries */
 	u16 jlog[NR_JLOG];

@@ -16,7 +16,7 @@
 
 #define INDEX(va) (((va) >> 12) & (TABLE_ENTRIES - 1))
 
-static struct table *table_new(const struct jit *j)
+static struct table *table_new(void)
 {
 	size_t span = JT_BYTES + TABLE_BYTES;
 	struct table *t = calloc(1, sizeof *t);
@@ -31,21 +31,34 @@ static struct table *table_new(const struct jit *j)
 	}
 	t->jt = (void *)t->map;
 	t->e = (void *)(t->map + JT_BYTES);
+	return t;
+}
+
+/*
+ * Half a megabyte, which most tables never need. Translated code changes to the kernel's
+ * table and to jr.user by itself: those are filled at once.
+ */
+static void fill_jumps(const struct jit *j, struct table *t)
+{
+	if (t->filled)
+		return;
 	for (unsigned k = 0; k < JT_ENTRIES; k++)
 		t->jt[k] = (u64)j->miss;
-	return t;
+	t->filled = true;
 }
 
 int tables_new(struct jit *j, struct err *e)
 {
 	for (unsigned k = 0; k < NR_TABLES; k++) {
-		j->table[k] = table_new(j);
+		j->table[k] = table_new();
 		if (j->table[k])
 			j->table[k]->id = (u8)k;
 		else
 			return err_set(e, ENOMEM, "cpu: no address space for translation tables");
 	}
 	j->user = T_USER;
+	fill_jumps(j, j->table[T_KERNEL]);
+	fill_jumps(j, j->table[T_USER]);
 	return 0;
 }
 
@@ -71,6 +84,7 @@ void tables_select(struct vcpu *v)
 	if (v->jr.active == j->table[k])
 		return;
 	v->jr.active = j->table[k];
+	fill_jumps(j, v->jr.active);
 	__asm__ volatile("wrgsbase %0" : : "r"(v->jr.active->e));
 }
 
@@ -356,6 +370,7 @@ void tlb_switch_pcid(struct vcpu *v)
 	j->table[best]->pcid = pcid;
 	j->table[best]->used = ++j->tick;
 	j->user = best;
+	fill_jumps(j, j->table[best]);
 	v->jr.user = j->table[best];
 }
 
