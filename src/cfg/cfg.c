@@ -57,6 +57,9 @@ int cfg_check(const struct vm_config *c, struct err *e)
 				return err_set(e, EINVAL,
 					       "--disk: %.100s: given twice: want readonly in both",
 					       c->disk[i].path);
+	if ((u64)c->balloon.amount_mib << 20 > c->memory)
+		return err_set(e, EINVAL, "--balloon: %u MiB: want at most the guest's memory",
+			       c->balloon.amount_mib);
 	if (c->nr_command && (*c->kernel.path || c->nr_disks))
 		return err_set(e, EINVAL,
 			       "--: a command runs in the quick-start guest: want no "

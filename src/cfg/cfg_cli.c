@@ -288,6 +288,8 @@ static const struct option_def options[] = {
 	{ "--net", "user[,forward=HOST:GUEST]|tap=NAME|none[,mac=][,mtu=][,rx-rate=][,tx-rate=]",
 	  "network (user); may repeat", set_net },
 	{ "--share", "DIRECTORY[,tag=NAME][,ro]", "share a host directory (virtio-fs)", set_share },
+	{ "--balloon", "[SIZE][,deflate-on-oom][,stats=SECONDS][,hinting][,no-reporting]|off",
+	  "memory balloon (0M); the guest's free memory goes back to the host", set_balloon },
 	{ "--vsock", "cid=N,path=SOCKET", "sockets between host and guest", set_vsock },
 	{ "--serial", "stdio|pty|unix:PATH|file:PATH|none", "first serial port (stdio)",
 	  set_serial },
@@ -313,6 +315,7 @@ static const struct option_def *find_option(const char *word)
 
 int cfg_parse_args(struct vm_config *c, int argc, char **argv, struct err *e)
 {
+	c->balloon = (struct balloon_config){ .present = true, .reporting = true };
 	for (int i = 0; i < argc; i++) {
 		const struct option_def *o = find_option(argv[i]);
 		const char *val = strchr(argv[i], '=');

@@ -109,3 +109,34 @@ int set_disk_part(struct disk_config *d, const struct part *p, struct err *e)
 	}
 	return 1;
 }
+
+int set_balloon(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char wanted[] = "off, or SIZE, deflate-on-oom, stats=SECONDS, hinting or "
+				     "no-reporting with commas between";
+	struct balloon_config b = { .present = true, .reporting = true };
+	const char *s = val;
+	u64 n;
+
+	while (*s) {
+		struct part p;
+
+		TRY(next_part(&s, &p, "--balloon", e));
+		if (is_flag(&p, "off"))
+			b.present = false;
+		else if (is_flag(&p, "deflate-on-oom"))
+			b.deflate_on_oom = true;
+		else if (is_flag(&p, "hinting"))
+			b.hinting = true;
+		else if (is_flag(&p, "no-reporting"))
+			b.reporting = false;
+		else if (is_key(&p, "stats") && parse_number(p.val, 1, 65535, &n))
+			b.stats_polling_s = (u32)n;
+		else if (!p.val && cfg_parse_size(p.text, &n) && n >> 20 <= UINT32_MAX)
+			b.amount_mib = (u32)(n >> 20);
+		else
+			return want(e, "--balloon", val, wanted);
+	}
+	c->balloon = b;
+	return 0;
+}

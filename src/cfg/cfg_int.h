@@ -36,6 +36,7 @@ bool is_key(const struct part *p, const char *name);
 int set_nic_part(struct net_config *n, const struct part *p, struct err *e) MUST_CHECK;
 /* One part of --disk that is about the device, likewise. */
 int set_disk_part(struct disk_config *d, const struct part *p, struct err *e) MUST_CHECK;
+int set_balloon(struct vm_config *c, const char *val, struct err *e);
 int set_vsock(struct vm_config *c, const char *val, struct err *e);
 
 #endif

@@ -150,7 +150,7 @@ static void load_module(const char *file)
 
 /*
  * Load the modules of one line of MODULE_LIST: "KEY FILE FILE...", in dependency
- * order. KEY is "pci" (the transport), "vN" (virtio device type N) or
+ * order. KEY is "pci" or "mmio" (the transport), "vN" (virtio device type N) or
  * "panic" (how the monitor learns of one). A file that
  * several lines need is there only once, so a missing one is already loaded.
  */
@@ -185,6 +185,8 @@ static void load_drivers(bool for_command)
 	if (slurp(MODULE_LIST, list, sizeof(list)) < 0)
 		return; /* a kernel with everything built in */
 	load_key(list, "pci");
+	if (!access("/sys/bus/acpi/devices/LNRO0005:00", F_OK))
+		load_key(list, "mmio");
 	if (for_command) {
 		char key[8];
 

@@ -293,6 +293,21 @@ void mem_wrote(struct mem *m, gpa_t gpa, u64 len)
 	}
 }
 
+bool mem_discard(struct mem *m, gpa_t gpa, u64 len)
+{
+	u8 *p = mem_ptr(m, gpa, len);
+
+	if (!p)
+		return false;
+	/* Over a file, dropping the copy would bring the file's page back: cover it. */
+	if (m->file < 0 || mmap(p, len, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+				0) == MAP_FAILED)
+		madvise(p, len, MADV_DONTNEED);
+	mem_wrote(m, gpa, len);
+	return true;
+}
+
 void mem_set_code_hook(struct mem *m, void (*fn)(void *ctx, gpa_t gpa, u64 len), void *ctx)
 {
 	m->code_fn = fn;

@@ -90,6 +90,12 @@ u64 mem_sum(const struct mem *m);
  */
 int mem_freeze(struct mem *m, int fd, u64 *ret_sum) MUST_CHECK;
 
+/*
+ * Give [gpa, gpa+len), whole pages, back to the host: what was in them is lost. Return:
+ * false with nothing done unless every byte is RAM.
+ */
+bool mem_discard(struct mem *m, gpa_t gpa, u64 len) MUST_CHECK;
+
 /* -- for the CPU engines ---------------------------------------------------- */
 
 u8 *mem_base(const struct mem *m);

@@ -11,7 +11,7 @@
  * 20-23 (HPET) to the I/O APIC only.
  *
  * PCI slots: 0 host bridge, 1 rng, 2-5 net, 6-21 disk, 22-25 shared directories, 26
- * console of the guest agent, 27 vsock.
+ * console of the guest agent, 27 vsock, 28 balloon.
  */
 #include "base/bits.h"
 #include "blk/blk.h"
@@ -32,7 +32,8 @@
 #define SCI_IRQ       9
 #define PHYS_BITS     46
 
-enum { SLOT_RNG = 1, SLOT_NET = 2, SLOT_DISK = 6, SLOT_SHARE = 22, SLOT_AGENT = 26, SLOT_VSOCK };
+enum { SLOT_RNG = 1, SLOT_NET = 2, SLOT_DISK = 6, SLOT_SHARE = 22, SLOT_AGENT = 26, SLOT_VSOCK,
+       SLOT_BALLOON };
 
 /* -- wires that end outside the devices ------------------------------------------------- */
 
@@ -294,6 +295,22 @@ static int plug_nets(struct vm *vm, struct err *e)
 	return 0;
 }
 
+static int plug_balloon(struct vm *vm, struct err *e)
+{
+	const struct balloon_config *b = &vm->cfg->balloon;
+	const struct virtio_balloon_cfg c = {
+		.pages = b->amount_mib << 8,
+		.poll_s = b->stats_polling_s,
+		.deflate_on_oom = b->deflate_on_oom,
+		.hinting = b->hinting,
+		.reporting = b->reporting,
+	};
+
+	TRY(plug_virtio(vm, SLOT_BALLOON, &virtio_balloon_class, "balloon", &c, e));
+	vm->balloon = vm->dev[vm->nr_devs - 1];
+	return 0;
+}
+
 static int plug_virtio_devices(struct vm *vm, struct err *e)
 {
 	const struct virtio_rng_cfg rng = { .fill = random_bytes,
@@ -316,6 +333,8 @@ static int plug_virtio_devices(struct vm *vm, struct err *e)
 
 		TRY(plug_virtio(vm, SLOT_SHARE + i, &virtio_fs_class, "share", &c, e));
 	}
+	if (vm->cfg->balloon.present)
+		TRY(plug_balloon(vm, e));
 	if (vm->vsock) {
 		const struct virtio_vsock_cfg c = { .guest_cid = vm->cfg->vsock.cid,
 						 .backend = vm->vsock };

@@ -69,3 +69,43 @@ int vm_net_limit(struct vm *vm, const char *id, bool tx, enum ratelimit_kind k,
 	}
 	return err_set(e, ENOENT, "%s: no such network interface", id);
 }
+
+static int has_balloon(const struct vm *vm, struct err *e)
+{
+	return vm->balloon ? 0 : err_set(e, ENOENT, "balloon: this machine has none");
+}
+
+int vm_balloon_get(struct vm *vm, struct virtio_balloon_info *ret, struct err *e)
+{
+	TRY(has_balloon(vm, e));
+	virtio_balloon_get(vm->balloon, ret);
+	return 0;
+}
+
+int vm_balloon_resize(struct vm *vm, u32 mib, struct err *e)
+{
+	TRY(has_balloon(vm, e));
+	if ((u64)mib << 20 > mem_size(vm->mem))
+		return err_set(e, EINVAL, "balloon: %u MiB: want at most the guest's memory", mib);
+	virtio_balloon_resize(vm->balloon, mib << 8);
+	vm->cfg->balloon.amount_mib = mib;
+	return 0;
+}
+
+int vm_balloon_poll(struct vm *vm, u32 seconds, struct err *e)
+{
+	TRY(has_balloon(vm, e));
+	if (!seconds != !vm->cfg->balloon.stats_polling_s)
+		return err_set(e, EINVAL, "balloon: statistics cannot be switched on or off now");
+	virtio_balloon_poll(vm->balloon, seconds);
+	vm->cfg->balloon.stats_polling_s = seconds;
+	return 0;
+}
+
+int vm_balloon_hint(struct vm *vm, bool start, bool ack_on_stop, struct err *e)
+{
+	TRY(has_balloon(vm, e));
+	if (virtio_balloon_hint(vm->balloon, start, ack_on_stop))
+		return err_set(e, ENODEV, "balloon: the guest has no driver for free page hints");
+	return 0;
+}

@@ -14,6 +14,7 @@
 #include "base/types.h"
 
 struct bucket_config;
+struct virtio_balloon_info;
 struct vm;
 
 /* One bucket of a NIC's limit, to the guest or (@tx) from it. @id: net_config's. */
@@ -24,5 +25,13 @@ int vm_net_limit(struct vm *vm, const char *id, bool tx, enum ratelimit_kind k,
 int vm_disk_limit(struct vm *vm, const char *id, enum ratelimit_kind k,
 		  const struct bucket_config *b, struct err *e) MUST_CHECK;
 int vm_disk_find(struct vm *vm, const char *id, unsigned *ret, struct err *e) MUST_CHECK;
+
+/* -- the balloon (dev/virtio/virtio.h: virtio_balloon_*) ------------------------------ */
+
+int vm_balloon_get(struct vm *vm, struct virtio_balloon_info *ret, struct err *e) MUST_CHECK;
+int vm_balloon_resize(struct vm *vm, u32 mib, struct err *e) MUST_CHECK;
+/* Statistics cannot be switched on or off while the machine runs. */
+int vm_balloon_poll(struct vm *vm, u32 seconds, struct err *e) MUST_CHECK;
+int vm_balloon_hint(struct vm *vm, bool start, bool ack_on_stop, struct err *e) MUST_CHECK;
 
 #endif

@@ -71,6 +71,7 @@ struct vm {
 	struct agent *agent; /* "-- CMD" */
 	struct opener *opener; /* opens names for us from outside the jail; NULL = not needed */
 	struct vsock_backend *vsock;
+	struct dev *balloon; /* transport */
 
 	/* Pausing (vcpu.c): under the lock. */
 	unsigned pausing; /* how many want it */

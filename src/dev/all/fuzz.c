@@ -17,6 +17,7 @@
 #define RAM	 (1ull << 20)
 #define MAX_OPS	 2000 /* per input */
 #define IMG	 (192 * 1024)
+#define BALLOON	 4 /* which of the virtio devices it is */
 
 struct dev_fuzz {
 	struct fake f;
@@ -142,6 +143,7 @@ static bool power_on(struct dev_fuzz *z)
 {
 	const struct virtio_rng_cfg rng = { .fill = fill };
 	struct virtio_net_cfg net = { .port = &z->net, .mac = { 2 } };
+	struct virtio_balloon_cfg balloon = { .poll_s = 1, .hinting = true, .reporting = true };
 	struct virtio_vsock_cfg vsock = { .guest_cid = 3, .backend = &z->vsock };
 	struct virtio_console_cfg con = { .nr_ports = 1, .port[0] = { .console = true } };
 
@@ -164,7 +166,8 @@ static bool power_on(struct dev_fuzz *z)
 	return add(z, &lapic_class) && add_virtio(z, &virtio_rng_class, &rng) &&
 	       add_virtio(z, &virtio_net_class, &net) &&
 	       add_virtio(z, &virtio_console_class, &con) &&
-	       add_virtio(z, &virtio_vsock_class, &vsock);
+	       add_virtio(z, &virtio_vsock_class, &vsock) &&
+	       add_virtio(z, &virtio_balloon_class, &balloon);
 }
 
 static void power_off(struct dev_fuzz *z)
@@ -290,6 +293,8 @@ static void host_input(struct dev_fuzz *z, struct input *in)
 		z->f.chr.writable(z->f.chr.dev);
 	if (z->f.chr.receive && z->f.chr.receive(z->f.chr.dev, buf, len) > len)
 		z->broken = "receive() took more than it was given";
+	virtio_balloon_resize(z->virtio[BALLOON], len);
+	(void)!virtio_balloon_hint(z->virtio[BALLOON], len & 1, len & 2);
 	if (z->net.receive)
 		z->net.receive(z->net.nic, &iov, 1);
 }
@@ -348,7 +353,7 @@ static void start_virtio(struct dev_fuzz *z, struct input *in)
 	put(z, at, 0x24, 1);
 	put(z, at, 0x20, 1 | (features >> 24 & 4));
 	put(z, at, 0x70, 11);
-	for (unsigned q = 0; q < 4; q++) {
+	for (unsigned q = 0; q < 5; q++) {
 		put(z, at, 0x30, q);
 		put(z, at, 0x38, 8);
 		put(z, at, 0x80, q * 0x200);

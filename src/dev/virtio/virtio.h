@@ -50,7 +50,8 @@ struct dev *virtio_behind(struct dev *transport);
 void virtio_offer_packed(struct dev *transport);
 
 extern const struct virtio_class virtio_blk_class, virtio_net_class, virtio_console_class,
-	virtio_rng_class, virtio_vsock_class, virtio_9p_class, virtio_fs_class;
+	virtio_rng_class, virtio_vsock_class, virtio_9p_class, virtio_fs_class,
+	virtio_balloon_class;
 
 struct virtio_blk_cfg {
 	struct blk *blk;
@@ -109,6 +110,30 @@ struct virtio_vsock_cfg {
 	u64 guest_cid; /* 3 or more */
 	struct vsock_backend *backend; /* net/vsock.h */
 };
+
+struct virtio_balloon_cfg {
+	u32 pages;	     /* target at the start, 4 KiB each */
+	u32 poll_s;	     /* seconds between reports of statistics; 0 = none, ever */
+	bool deflate_on_oom; /* the guest may take pages back rather than run out of memory */
+	bool hinting, reporting; /* of free pages */
+};
+
+#define VIRTIO_BALLOON_STATS 16 /* tags of [virtio 5.5.6.3], and Linux's 10 to 15 */
+
+struct virtio_balloon_info {
+	u32 target, actual; /* pages */
+	u32 host_cmd, guest_cmd; /* of hinting: 0 stop, 1 done, from 2 on a run's number */
+	bool guest_has_cmd, running;
+	u32 stats_known; /* bit n: stats[n] was reported */
+	u64 stats[VIRTIO_BALLOON_STATS];
+};
+
+/* @d is the transport. */
+void virtio_balloon_resize(struct dev *d, u32 pages);
+void virtio_balloon_poll(struct dev *d, u32 seconds); /* not 0 if it was not 0 at the start */
+/* Start or stop a run of hints; -ENODEV without a driver that does it. */
+int virtio_balloon_hint(struct dev *d, bool start, bool ack_on_stop) MUST_CHECK;
+void virtio_balloon_get(struct dev *d, struct virtio_balloon_info *ret);
 
 struct virtio_share_cfg { /* virtio_9p_class and virtio_fs_class */
 	int dir_fd; /* open directory to share; borrowed */

@@ -65,6 +65,8 @@ static const struct virtio_net_cfg net = { .port = &null_port };
 static const struct virtio_console_cfg con = {
 	.nr_ports = 2, .port = { { .chr = &null_chr[0], .name = "a" }, { .chr = &null_chr[1] } },
 };
+static const struct virtio_balloon_cfg balloon = { .poll_s = 1, .hinting = true,
+						   .reporting = true };
 static const struct virtio_vsock_cfg vsock = { .guest_cid = 3, .backend = &null_vsock };
 
 static const struct {
@@ -73,7 +75,7 @@ static const struct {
 } all[] = {
 	{ &virtio_rng_class, &rng },	 { &virtio_blk_class, &blk }, { &virtio_net_class, &net },
 	{ &virtio_console_class, &con }, { &virtio_vsock_class, &vsock }, { &virtio_9p_class, &p9 },
-	{ &virtio_fs_class, &p9 },
+	{ &virtio_fs_class, &p9 },	 { &virtio_balloon_class, &balloon },
 };
 
 static void init_backends(void)
