@@ -122,6 +122,10 @@ $B/disk-fuzz: tests/fuzz/disk_fuzz.c tests/fuzz/mem_file.c $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(filter-out -MMD -MP,$(CFLAGS)) $(LDFLAGS) -o $@ $^ $(LIBS_unit)
 
+$B/parse-fuzz: tests/fuzz/parse_fuzz.c $O/libvireo.a
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
+
 $O/%.c.o: src/%.c
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
@@ -135,9 +139,21 @@ $O/%.S.o: src/%.S
 deps:
 	$(Q)tools/deps build
 
+# What the suites run besides the programs.
+TEST_PROGS := $(addprefix $B/, \
+	unit \
+	decode-zydis \
+	nd \
+	lockstep \
+	dev-fuzz \
+	disk-fuzz \
+	parse-fuzz \
+	snap-test \
+)
+
 check: deps
 	$(Q)tools/deps check
-	$(Q)$(MAKE) --no-print-directory progs guests $B/unit $B/decode-zydis $B/nd $B/dev-fuzz $B/disk-fuzz $B/lockstep $B/snap-test
+	$(Q)$(MAKE) --no-print-directory progs guests $(TEST_PROGS)
 	$(Q)tests/run
 
 # The differential tester over every class and tier, ten million instructions and more.
@@ -165,7 +181,8 @@ run: all
 	$(Q)$B/vireo run
 
 # Coverage-guided fuzzing of the devices (clang, libFuzzer): make fuzz [TIME=seconds]
-FUZZ_SRCS := $(filter src/base/% src/mem/% src/dev/% src/os/% src/blk/% src/net/% src/ui/%,$(SRCS))
+FUZZ_SRCS := $(filter src/base/% src/jail/% src/mem/% src/dev/% src/os/% src/blk/% src/net/% src/ui/%,$(SRCS))
+PARSE_SRCS := $(filter src/base/% src/jail/% src/mem/% src/os/% src/fw/% src/cfg/% src/boot/% src/cpu/x86_state.c,$(SRCS))
 build/fuzz/dev-fuzz: tests/fuzz/dev_fuzz.c $(FUZZ_SRCS) $(HDRS)
 	$(call say,FUZZ)
 	$(Q)mkdir -p $(@D)/corpus
@@ -186,9 +203,21 @@ $(FUZZ_DISKS): fuzz-disk-%: build/fuzz/disk-fuzz $B/disk-fuzz
 	$(Q)DISK_FUZZ_FORMAT=$* build/fuzz/disk-fuzz -max_total_time=$(or $(TIME),60) -max_len=65536 \
 		build/fuzz/corpus-$* tests/fuzz/corpus/disk/$* build/fuzz/seeds/$*
 
+build/fuzz/parse-fuzz: tests/fuzz/parse_fuzz.c $(PARSE_SRCS) $(HDRS)
+	$(call say,FUZZ)
+	$(Q)mkdir -p $(@D)
+	$(Q)clang $(filter-out -MMD -MP -Werror,$(CFLAGS)) -O1 -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=all -DLIBFUZZER -o $@ $(filter %.c,$^) $(LIBS_unit)
+
+# One parser after the other, from the committed corpora; new inputs stay in build/fuzz.
+fuzz-parse: build/fuzz/parse-fuzz $B/parse-fuzz
+	$(Q)for p in $$($B/parse-fuzz list); do mkdir -p build/fuzz/parse-$$p; echo "== $$p"; \
+		PARSER=$$p build/fuzz/parse-fuzz -max_total_time=$(or $(TIME),60) -max_len=262144 \
+			build/fuzz/parse-$$p tests/fuzz/corpus/parse/$$p || exit 1; done
+
 fuzz:
 	$(Q)tools/deps fuzz
-	$(Q)for t in $(FUZZ_DISKS); do $(MAKE) --no-print-directory $$t || exit 1; done
+	$(Q)for t in $(FUZZ_DISKS) fuzz-parse; do $(MAKE) --no-print-directory $$t || exit 1; done
 	$(Q)$(MAKE) --no-print-directory build/fuzz/dev-fuzz
 	$(Q)build/fuzz/dev-fuzz -max_total_time=$(or $(TIME),60) -max_len=4096 build/fuzz/corpus
 
@@ -208,6 +237,6 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: guests nd-long all bench fuzz $(FUZZ_DISKS) progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
+.PHONY: fuzz-parse guests nd-long all bench fuzz $(FUZZ_DISKS) progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
 .SECONDARY:
 -include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(LOCKSTEP_OBJS:.o=.d) $(SNAP_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))
