@@ -16,13 +16,14 @@
  */
 #include "base/compiler.h"
 #include "base/err.h"
+#include "jail/jail.h"
 #include "net/net.h"
 #include "os/os.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
 #include <limits.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
@@ -32,8 +33,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -640,28 +639,36 @@ static int start_slirp(struct net *n, struct err *e)
 	return open_forwards(n, e);
 }
 
-/*
- * Give up what a network helper needs not: root, new privileges, being traced,
- * creating files. The place for a system call filter.
- */
+/* libslirp reads the resolver's configuration again when it changes: /etc, and where a link leads. */
+static unsigned resolver_dirs(struct jail_dir dir[2], char path[PATH_MAX])
+{
+	unsigned n = 0;
+	char *slash;
+
+	dir[n] = (struct jail_dir){ open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), true, "/etc" };
+	n += dir[n].fd >= 0;
+	slash = realpath("/etc/resolv.conf", path) ? strrchr(path, '/') : NULL;
+	if (!slash || slash == path || !strncmp(path, "/etc/", 5))
+		return n;
+	*slash = '\0';
+	dir[n] = (struct jail_dir){ open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), true, path };
+	return n + (dir[n].fd >= 0);
+}
+
+/* Everything but the network. */
 static int confine(struct err *e)
 {
-	struct rlimit none = { 0, 0 }, files;
-	const id_t nobody = 65534;
+	struct jail_dir dir[2];
+	struct jail_report ignored;
+	char path[PATH_MAX];
+	struct jail_spec s = { .role = JAIL_NET, .dir = dir, .network = true, .max_files = 65536 };
+	int r;
 
-	if (!getrlimit(RLIMIT_NOFILE, &files)) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
-	if (geteuid() == 0 && (setgroups(0, NULL) || setresgid(nobody, nobody, nobody) ||
-			       setresuid(nobody, nobody, nobody)))
-		return err_set(e, errno, "vireo-net: cannot drop root: %s", strerror(errno));
-	setrlimit(RLIMIT_FSIZE, &none);
-	setrlimit(RLIMIT_CORE, &none);
-	prctl(PR_SET_DUMPABLE, 0);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return err_set(e, errno, "vireo-net: %s", strerror(errno));
-	return 0;
+	s.nr_dirs = resolver_dirs(dir, path);
+	r = jail_enter(&s, &ignored, e);
+	for (unsigned i = 0; i < s.nr_dirs; i++)
+		close(dir[i].fd);
+	return r;
 }
 
 static int parse_fd(const char *name, const char *arg, int *ret, struct err *e)

@@ -38,6 +38,7 @@ enum jail_role {
 struct jail_dir {
 	int fd; /* an open directory: replaced by the same one inside the jail */
 	bool read_only;
+	const char *at; /* its absolute name inside; NULL = none that matters */
 };
 
 struct jail_spec {

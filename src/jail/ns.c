@@ -158,19 +158,41 @@ static int copy_tree(int dir)
 	return tree;
 }
 
-/* Put each directory into the new root (the working directory) and open it there. */
+/* Make the directory @at of the new root, which is the working directory. */
+static int make_path(const char *at)
+{
+	char path[256];
+
+	if (strlen(at) >= sizeof path)
+		return -ENAMETOOLONG;
+	strcpy(path, at);
+	for (char *p = path + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		if (mkdir(path, 0755) && errno != EEXIST)
+			return -errno;
+		*p = '/';
+	}
+	return mkdir(path, 0755) && errno != EEXIST ? -errno : 0;
+}
+
+/* Put a directory into the new root and open it there. */
 static int move_dir(struct jail_dir *d, unsigned i, int tree)
 {
-	char name[8];
+	const unsigned flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV;
+	char name[256];
 	int fd, r;
 
-	snprintf(name, sizeof name, "%u", i);
-	if (mkdir(name, 0700) ||
-	    syscall(SYS_move_mount, tree, "", AT_FDCWD, name, MOVE_MOUNT_F_EMPTY_PATH))
+	if (d->at)
+		snprintf(name, sizeof name, "%s", d->at + 1);
+	else
+		snprintf(name, sizeof name, "%u", i);
+	TRY(make_path(name));
+	if (syscall(SYS_move_mount, tree, "", AT_FDCWD, name, MOVE_MOUNT_F_EMPTY_PATH))
 		return -errno;
-	if (d->read_only &&
-	    mount(NULL, name, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL))
-		r = -errno; /* only a second guard: nothing is opened for writing anyway */
+	if (d->read_only && mount(NULL, name, NULL, flags, NULL))
+		errno = 0; /* a second guard only: nothing is opened for writing anyway */
 	fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -189,7 +211,7 @@ static int mount_empty(void)
 		return -errno;
 	for (size_t i = 0; i < array_len(places) && r; i++) {
 		r = mount("none", places[i], "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-			  "size=4k,nr_inodes=16,mode=755");
+			  "size=4k,nr_inodes=32,mode=755");
 		r = r || chdir(places[i]) ? -errno : 0;
 	}
 	return r;

@@ -9,8 +9,9 @@
 #include <string.h>
 #include <time.h>
 
-#define MAX_FILES 4096 /* descriptors: served directories and vsock use them by the guest's will   \
-			*/
+#define MAX_FILES                                                                                  \
+	4096 /* descriptors: served directories and vsock use them by the guest's will             \
+	      */
 
 static void say(const struct vm *vm, const struct jail_report *r)
 {
@@ -54,8 +55,8 @@ int vm_confine(struct vm *vm, struct err *e)
 		return 0;
 	TRY(start_opener(vm, e));
 	for (u32 i = 0; i < vm->cfg->nr_shares; i++)
-		dir[s.nr_dirs++] =
-			(struct jail_dir){ vm->cfg->share[i].fd, vm->cfg->share[i].read_only };
+		dir[s.nr_dirs++] = (struct jail_dir){ .fd = vm->cfg->share[i].fd,
+						      .read_only = vm->cfg->share[i].read_only };
 	tzset(); /* or gmtime_r() reads the time zone when the guest first asks its clock */
 	TRY(jail_enter(&s, &r, e));
 	say(vm, &r);
