@@ -13,6 +13,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 struct uring {
 	struct aio aio;
@@ -132,16 +134,36 @@ static const struct aio_ops ops = {
 	.free = uring_free,
 };
 
+static const u8 used[] = { IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READV,
+			   IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE };
+
+/*
+ * A ring can open files and sockets without a system call that a filter would see: this
+ * one cannot, from the moment it can do anything [io_uring_register_restrictions].
+ */
+static int restrict_ring(struct uring *u)
+{
+	struct io_uring_restriction r[array_len(used) + 1] = { 0 };
+	unsigned n = 0;
+
+	for (; n < array_len(used); n++)
+		r[n] = (struct io_uring_restriction){ .opcode = IORING_RESTRICTION_SQE_OP,
+						      .sqe_op = used[n] };
+	r[n++] = (struct io_uring_restriction){ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED };
+	if (syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, r, n) ||
+	    syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0))
+		return -errno;
+	return 0;
+}
+
 /* Every operation we use must be known to the kernel [io_uring_probe]. */
 static int probe(struct uring *u)
 {
-	static const int want[] = { IORING_OP_READ, IORING_OP_WRITE, IORING_OP_READV,
-				    IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE };
 	struct io_uring_probe *p = io_uring_get_probe_ring(&u->ring);
 	int r = p ? 0 : -ENOSYS;
 
-	for (size_t i = 0; p && i < array_len(want); i++)
-		if (!io_uring_opcode_supported(p, want[i]))
+	for (size_t i = 0; p && i < array_len(used); i++)
+		if (!io_uring_opcode_supported(p, used[i]))
 			r = -ENOSYS;
 	io_uring_free_probe(p);
 	return r;
@@ -150,7 +172,7 @@ static int probe(struct uring *u)
 struct aio *aio_new_uring(struct loop *l, struct err *e)
 {
 	struct uring *u = calloc(1, sizeof *u);
-	int r = u ? io_uring_queue_init(AIO_DEPTH, &u->ring, 0) : -ENOMEM;
+	int r = u ? io_uring_queue_init(AIO_DEPTH, &u->ring, IORING_SETUP_R_DISABLED) : -ENOMEM;
 
 	if (r) {
 		free(u);
@@ -164,6 +186,8 @@ struct aio *aio_new_uring(struct loop *l, struct err *e)
 	r = u->w.fd < 0 ? u->w.fd : probe(u);
 	if (!r)
 		r = io_uring_register_eventfd(&u->ring, u->w.fd);
+	if (!r)
+		r = restrict_ring(u);
 	if (r)
 		err_set(e, -r, "io_uring: %s", strerror(-r));
 	else

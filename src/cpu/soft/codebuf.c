@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -24,14 +23,10 @@ static int open_memfd(void)
 	return fd;
 }
 
-static int open_shm(void)
+/* Where memfd is refused, or may not be executed: a file without a name. */
+static int open_tmp(const char *dir)
 {
-	char name[] = "/dev/shm/vireo-code-XXXXXX";
-	int fd = mkostemp(name, O_CLOEXEC);
-
-	if (fd >= 0)
-		unlink(name);
-	return fd;
+	return open(dir, O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
 }
 
 /* Map @fd twice; false if the system refuses. Closes fd. */
@@ -59,25 +54,17 @@ static bool map_twice(struct codebuf *ret, int fd, size_t size)
 	return false;
 }
 
-static bool map_single(struct codebuf *ret, size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (p == MAP_FAILED)
-		return false;
-	*ret = (struct codebuf){ .rw = p, .rx = p, .size = size, .single_mapping = true };
-	return true;
-}
-
 int codebuf_new(struct codebuf *ret, size_t size, struct err *e)
 {
+	static const char *const dirs[] = { "/dev/shm", "/var/tmp", "/tmp" };
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
 	size = (size + page - 1) & ~(page - 1);
-	if (map_twice(ret, open_memfd(), size) || map_twice(ret, open_shm(), size) ||
-	    map_single(ret, size))
+	if (map_twice(ret, open_memfd(), size))
 		return 0;
+	for (size_t i = 0; i < array_len(dirs); i++)
+		if (map_twice(ret, open_tmp(dirs[i]), size))
+			return 0;
 	return err_set(e, errno, "code buffer: cannot get %zu KiB of executable memory: %s",
 		       size >> 10, strerror(errno));
 }

@@ -3,8 +3,9 @@
  * codebuf.h - memory for generated code, mapped twice: written through rw, run
  * through rx; no mapping is both writable and executable
  *
- * Where the system allows neither memfd nor a file that may be mapped
- * executable, one anonymous mapping serves both (rw == rx, single_mapping set).
+ * Backed by a memfd, or where that is refused by a file without a name in /dev/shm,
+ * /var/tmp or /tmp. A system that lets none of them be mapped executable cannot run
+ * generated code.
  */
 #ifndef CPU_SOFT_CODEBUF_H
 #define CPU_SOFT_CODEBUF_H
@@ -16,7 +17,6 @@
 struct codebuf {
 	u8 *rw, *rx; /* the same bytes */
 	size_t size; /* bytes, a multiple of the page size */
-	bool single_mapping; /* for statistics: W and X in one mapping */
 };
 
 /* @size is rounded up to pages. 0, or -errno with *e set and *ret untouched. */
