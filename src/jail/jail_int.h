@@ -32,16 +32,17 @@ void jail_drop_caps(struct jail_entry *j);
 
 /* What a group of calls is for; a role has several. */
 enum jail_set {
-	JAIL_ALL = 1 << 0,   /* memory, locks, time, signals of its own, open descriptors */
-	JAIL_DATA = 1 << 1,  /* reading and writing files in place */
-	JAIL_DEV = 1 << 2,   /* what device models do to their host ends */
-	JAIL_MAIN = 1 << 3,  /* waiting for events, accepting connections */
-	JAIL_FILES = 1 << 4, /* files by name, for served directories */
-	JAIL_MAKE = 1 << 5,  /* threads, rings, descriptors, memory for code */
-	JAIL_SOFT = 1 << 6,  /* the software engine */
-	JAIL_KVM = 1 << 7,
-	JAIL_INET = 1 << 8,  /* vireo-net */
-	JAIL_OPENS = 1 << 9, /* the opener */
+	JAIL_ALL = 1 << 0,        /* memory, locks, time, signals of its own, open descriptors */
+	JAIL_DATA = 1 << 1,       /* reading and writing files in place */
+	JAIL_DEV = 1 << 2,        /* what device models do to their host ends */
+	JAIL_MAIN = 1 << 3,       /* waiting for events, accepting connections */
+	JAIL_FILES = 1 << 4,      /* files by name, for served directories */
+	JAIL_MAKE = 1 << 5,       /* threads, rings, descriptors, memory for code */
+	JAIL_SOFT = 1 << 6,       /* the software engine */
+	JAIL_KVM = 1 << 7,        /* running a vCPU of KVM */
+	JAIL_INET = 1 << 8,       /* vireo-net */
+	JAIL_OPENS = 1 << 9,      /* the opener */
+	JAIL_KVM_STATE = 1 << 10, /* state, interrupts and doorbells of a VM of KVM */
 };
 
 /* A condition on the low 32 bits of an argument: (arg & mask) == val. */

@@ -55,6 +55,41 @@ TEST(jail_filter_allows_only_what_a_role_has)
 		}
 }
 
+TEST(jail_filter_fits_and_ends_in_every_role)
+{
+	static struct sock_filter f[JAIL_PROG_MAX];
+
+	for (unsigned role = JAIL_SETUP; role < JAIL_ROLES; role++) {
+		unsigned n = jail_compile(role, true, SELF, f);
+
+		CHECK(n <= JAIL_PROG_MAX);
+		for (unsigned i = 0; i < n; i++)
+			if (BPF_CLASS(f[i].code) == BPF_JMP)
+				CHECK(i + 1 + (f[i].jt > f[i].jf ? f[i].jt : f[i].jf) < n);
+		CHECK_EQ(f[n - 1].k, SECCOMP_RET_TRAP);
+	}
+}
+
+/* Each rule by its own arguments; conditions of rules before it may hold as well. */
+TEST(jail_filter_reaches_every_rule)
+{
+	for (unsigned i = 0; i < jail_nr_rules; i++) {
+		const struct jail_rule *r = &jail_rules[i];
+		struct seccomp_data d = { .nr = r->nr, .arch = AUDIT_ARCH_X86_64 };
+		u32 want = r->error ? SECCOMP_RET_ERRNO | r->error : SECCOMP_RET_ALLOW;
+
+		for (unsigned k = 0; k < JAIL_CONDS && r->cond[k].mask; k++)
+			d.args[r->cond[k].arg] =
+				r->cond[k].val == JAIL_VAL_PID ? SELF : r->cond[k].val;
+		for (unsigned role = JAIL_SETUP; role < JAIL_ROLES; role++) {
+			u32 v = verdict(role, true, &d);
+
+			if (jail_role_sets[role] & r->sets)
+				CHECK(v == want || v == SECCOMP_RET_ALLOW);
+		}
+	}
+}
+
 TEST(jail_filter_of_setup_allows_all_that_the_threads_made_there_may_do)
 {
 	for (unsigned role = JAIL_LOOP; role <= JAIL_IO; role++)

@@ -42,30 +42,63 @@ static void load(struct prog *p, size_t offset)
 	put(p, BPF_LD | BPF_W | BPF_ABS, (u32)offset, 0, 0);
 }
 
-static unsigned rule_size(const struct jail_rule *r)
+/* Instructions of a rule when the accumulator holds argument *held (-1: none of them). */
+static unsigned rule_size(const struct jail_rule *r, int *held)
 {
 	unsigned n = 1;
 
-	for (unsigned i = 0; i < JAIL_CONDS && r->cond[i].mask; i++)
-		n += 3;
+	for (unsigned i = 0; i < JAIL_CONDS && r->cond[i].mask; i++) {
+		n += 1 + (*held != r->cond[i].arg) + (r->cond[i].mask != ~0u);
+		*held = r->cond[i].mask == ~0u ? r->cond[i].arg : -1;
+	}
+	if (r->cond[1].mask)
+		*held = -1; /* it depends on which of them did not hold */
 	return n;
 }
 
 /* The conditions, then the answer; on to the next rule when one does not hold. */
-static void put_rule(struct prog *p, const struct jail_rule *r, pid_t self)
+static void put_rule(struct prog *p, const struct jail_rule *r, pid_t self, int *held)
 {
-	unsigned left = rule_size(r);
+	int now = *held;
+	unsigned end = p->n + rule_size(r, held);
 
 	for (unsigned i = 0; i < JAIL_CONDS && r->cond[i].mask; i++) {
 		const struct jail_cond *c = &r->cond[i];
 		u32 val = c->val == JAIL_VAL_PID ? (u32)self : c->val;
 
-		load(p, ARG_LOW(c->arg));
-		put(p, BPF_ALU | BPF_AND | BPF_K, c->mask, 0, 0);
-		left -= 3;
-		put(p, BPF_JMP | BPF_JEQ | BPF_K, val, 0, (u8)left);
+		if (now != c->arg)
+			load(p, ARG_LOW(c->arg));
+		now = c->arg;
+		if (c->mask != ~0u) {
+			put(p, BPF_ALU | BPF_AND | BPF_K, c->mask, 0, 0);
+			now = -1;
+		}
+		put(p, BPF_JMP | BPF_JEQ | BPF_K, val, 0, (u8)(end - p->n - 1));
 	}
 	put(p, BPF_RET | BPF_K, r->error ? SECCOMP_RET_ERRNO | r->error : SECCOMP_RET_ALLOW, 0, 0);
+}
+
+/* The block of the call whose rules are [i, end). */
+static void put_call(struct prog *p, unsigned i, unsigned end, u16 sets, pid_t self)
+{
+	unsigned size = 1;
+	int held = -1;
+
+	for (unsigned k = i; k < end; k++)
+		if (jail_rules[k].sets & sets)
+			size += rule_size(&jail_rules[k], &held);
+	if (size == 1)
+		return;
+	if (size > 255) {
+		p->n = JAIL_PROG_MAX; /* out of a jump's reach: too large, as jail_test.c finds */
+		return;
+	}
+	held = -1;
+	put(p, BPF_JMP | BPF_JEQ | BPF_K, jail_rules[i].nr, 0, (u8)size);
+	for (unsigned k = i; k < end; k++)
+		if (jail_rules[k].sets & sets)
+			put_rule(p, &jail_rules[k], self, &held);
+	put(p, BPF_RET | BPF_K, SECCOMP_RET_TRAP, 0, 0);
 }
 
 unsigned jail_compile(enum jail_role role, bool files, pid_t self,
@@ -81,19 +114,10 @@ unsigned jail_compile(enum jail_role role, bool files, pid_t self,
 	put(&p, BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1);
 	put(&p, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS, 0, 0);
 	for (unsigned i = 0, next; i < jail_nr_rules; i = next) {
-		unsigned size = 1;
-
 		for (next = i; next < jail_nr_rules && jail_rules[next].nr == jail_rules[i].nr;
 		     next++)
-			if (jail_rules[next].sets & sets)
-				size += rule_size(&jail_rules[next]);
-		if (size == 1)
-			continue;
-		put(&p, BPF_JMP | BPF_JEQ | BPF_K, jail_rules[i].nr, 0, (u8)size);
-		for (unsigned k = i; k < next; k++)
-			if (jail_rules[k].sets & sets)
-				put_rule(&p, &jail_rules[k], self);
-		put(&p, BPF_RET | BPF_K, SECCOMP_RET_TRAP, 0, 0);
+			;
+		put_call(&p, i, next, sets, self);
 	}
 	put(&p, BPF_RET | BPF_K, SECCOMP_RET_TRAP, 0, 0);
 	return p.n;

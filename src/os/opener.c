@@ -4,6 +4,7 @@
  */
 #include "os/opener.h"
 
+#include "jail/jail.h"
 #include "os/opener_int.h"
 #include "os/os.h"
 
@@ -108,6 +109,9 @@ static bool serve_one(int sock, struct opener_rules *p)
 
 static void NORETURN broker(int sock, struct opener_rules *p)
 {
+	const struct jail_spec jail = { .role = JAIL_OPENER, .bare = true, .max_files = 64 };
+	struct jail_report ignored;
+	struct err e;
 	sigset_t none;
 
 	/* The terminal's keys are the monitor's business; we end after it. */
@@ -118,9 +122,9 @@ static void NORETURN broker(int sock, struct opener_rules *p)
 	signal(SIGPIPE, SIG_IGN);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_NAME, "vireo-opener");
-	prctl(PR_SET_DUMPABLE, 0);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	keep_only(sock, p);
+	if (jail_enter(&jail, &ignored, &e))
+		_exit(EXIT_FAILURE);
 	while (serve_one(sock, p))
 		;
 	_exit(0);
