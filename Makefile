@@ -151,6 +151,7 @@ TEST_PROGS := $(addprefix $B/, \
 	lockstep \
 	dev-fuzz \
 	disk-fuzz \
+	jail-attack \
 	parse-fuzz \
 	snap-test \
 )

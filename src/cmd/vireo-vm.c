@@ -4,6 +4,7 @@
  *
  * usage: vireo-vm --config-fd N
  *        vireo-vm [--api-sock PATH] [OPTIONS]
+ *        vireo-vm --jail=report	enter the jail, say what of it is in force, and end
  *
  * Started by "vireo run" with everything it may touch as open descriptors; N holds
  * the configuration as JSON (cfg/cfg.h) with their numbers. Opens nothing by name.
@@ -17,6 +18,7 @@
 #include "base/compiler.h"
 #include "base/log.h"
 #include "cfg/cfg.h"
+#include "jail/jail.h"
 #include "os/os.h"
 #include "vmm/vmm.h"
 
@@ -180,6 +182,25 @@ static int main_run(const char *config_fd)
 	return status;
 }
 
+/* -- what the jail would be here ---------------------------------------------------------- */
+
+static int jail_report(void)
+{
+	const struct jail_spec s = { .role = JAIL_SETUP };
+	struct jail_report r;
+	struct err e = { 0 };
+	char line[200];
+
+	if (jail_enter(&s, &r, &e)) {
+		fprintf(stderr, "vireo-vm: %s\n", e.msg);
+		return VM_STATUS_ERROR;
+	}
+	for (unsigned l = 0; l < JAIL_LAYERS; l++)
+		puts(jail_report_line(&r, l, line, sizeof line));
+	printf("jail: entered in %llu us of CPU time\n", (unsigned long long)r.cpu_ns / 1000);
+	return 0;
+}
+
 /* -- the Firecracker API ------------------------------------------------------------------ */
 
 static int log_options(struct api *api, const struct fc_options *o, struct err *e)
@@ -339,6 +360,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (argc == 3 && !strcmp(argv[1], "--config-fd"))
 		return main_run(argv[2]);
+	if (argc == 2 && !strcmp(argv[1], "--jail=report"))
+		return jail_report();
 	if (fc_options_parse(&o, argc - 1, argv + 1, &e)) {
 		fprintf(stderr, "Arguments parsing error: %s\n\nFor more information try --help.\n",
 			e.msg);

@@ -39,7 +39,7 @@
 #include <unistd.h>
 
 #define NR_CALLS  512
-#define NR_IOCTLS 200000
+#define NR_IOCTLS 80000
 
 static _Thread_local volatile sig_atomic_t trapped;
 static unsigned attempts, failures;
