@@ -38,6 +38,9 @@ int cfg_check_limits(const struct vm_config *c, struct err *e)
 			       (unsigned long long)c->memory);
 	if (c->nr_cpus < 1 || c->nr_cpus > CFG_CPUS_MAX)
 		return err_set(e, EINVAL, "cpus: %u: want 1..%d", c->nr_cpus, CFG_CPUS_MAX);
+	if (c->code_cache && (c->code_cache < CFG_CODE_MIN || c->code_cache > CFG_CODE_MAX))
+		return err_set(e, EINVAL, "code_cache: %llu: want 0 or 1M to 1G",
+			       (unsigned long long)c->code_cache);
 	if (c->engine > CFG_ENGINE_KVM || c->cpu > CFG_CPU_MAX)
 		return err_set(e, EINVAL, "engine %u, CPU model %u: unknown", c->engine, c->cpu);
 	for (unsigned i = 0; i < c->nr_nets; i++)

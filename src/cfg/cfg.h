@@ -28,6 +28,8 @@
 #define CFG_PMEMS    4
 #define CFG_MAC      18 /* "06:00:ac:10:00:02" */
 #define CFG_CPUS_MAX 240
+#define CFG_CODE_MIN (1ull << 20)
+#define CFG_CODE_MAX (1ull << 30)
 #define CFG_MEM_MIN  (8ull << 20)
 #define CFG_CID_MAX  0xfffffffeull
 
@@ -157,6 +159,7 @@ struct vm_config {
 	u32 cpu;    /* enum cfg_cpu */
 	u32 nr_cpus;
 	u64 memory; /* bytes */
+	u64 code_cache; /* software engine: bytes of translated code per CPU, 0 = the engine's default */
 	struct cfg_file kernel;
 	struct cfg_file initrd[CFG_INITRDS];
 	u32 nr_initrds;

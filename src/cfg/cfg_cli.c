@@ -259,6 +259,14 @@ static int set_interpret(struct vm_config *c, const char *val UNUSED, struct err
 	return 0;
 }
 
+static int set_code_cache(struct vm_config *c, const char *val, struct err *e)
+{
+	if (!cfg_parse_size(val, &c->code_cache) || c->code_cache < CFG_CODE_MIN ||
+	    c->code_cache > CFG_CODE_MAX)
+		return want(e, "--code-cache", val, "a size from 1M to 1G");
+	return 0;
+}
+
 static int set_jail(struct vm_config *c, const char *val, struct err *e)
 {
 	static const char *const names[] = { "on", "off", "report", NULL };
@@ -298,6 +306,7 @@ static const struct option_def options[] = {
 	{ "--test-device", NULL, "pc-testdev device", set_test_device },
 	{ "--json", NULL, "events as JSON lines on standard error", set_json },
 	{ "--jail", "on|off|report", "confine the monitor (on); say what is in force", set_jail },
+	{ "--code-cache", "SIZE", "room for each CPU's translated code (128M)", set_code_cache },
 	{ "--interpret", NULL, NULL, set_interpret },
 	{ "-v", NULL, "say more", set_verbose },
 };

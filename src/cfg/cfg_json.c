@@ -176,6 +176,7 @@ static const struct key vm_keys[] = {
 	KEY(struct vm_config, cpu),
 	KEY(struct vm_config, nr_cpus),
 	KEY(struct vm_config, memory),
+	KEY(struct vm_config, code_cache),
 	KEY_IN(struct vm_config, kernel, file_keys),
 	KEY_LIST(struct vm_config, initrd, nr_initrds, file_keys),
 	KEY(struct vm_config, cmdline),

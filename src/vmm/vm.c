@@ -286,6 +286,7 @@ static int make_engine(struct vm *vm, struct err *e)
 		.nr_vcpus = vm->cfg->nr_cpus,
 		.model = (enum cpu_model)vm->cfg->cpu,
 		.interpret_only = vm->cfg->interpret,
+		.code_cache_bytes = vm->cfg->code_cache,
 		.kvm_fd = vm->cfg->kvm_fd,
 	};
 

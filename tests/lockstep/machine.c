@@ -98,7 +98,7 @@ static int make_cpu(struct machine *m, const struct options *o, bool translate, 
 		.max_block = o->max_block,
 		.off = o->off,
 		.tlb_flush_every = o->flush_every,
-		.code_cache_bytes = o->small_cache ? 256 << 10 : 0,
+		.code_cache_bytes = o->small_cache ? 1 << 20 : 0,
 		.virt = &m->virt,
 	};
 

@@ -271,7 +271,7 @@ static const char help[] =
 	"  --full           the whole boot, commands at the shell, power-off\n"
 	"  --seed N         random numbers the guests get\n"
 	"  --flush-every N  drop translations every N blocks\n"
-	"  --small-cache    256 KiB of translated code\n"
+	"  --small-cache    1 MiB of translated code\n"
 	"  --max-block N    instructions per block (1..32)\n"
 	"  --run N          compare after about N instructions (64 or more) instead of each block: with\n"
 	"                   links and jump table\n"

@@ -3,7 +3,7 @@
 
 _vireo_run() {
   local cur=$1 prev=$2 o
-  local opts="--engine --cpus --cpu --memory --kernel --initrd --cmdline --disk --net --share --balloon --vsock
+  local opts="--engine --cpus --cpu --code-cache --memory --kernel --initrd --cmdline --disk --net --share --balloon --vsock
     --serial --jail --name --debug-exit --test-device --json --help -v --"
   case $prev in
     --engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")) ;;

@@ -20,7 +20,6 @@
 #include <sys/mman.h>
 
 #define DEFAULT_CODE (128ull << 20)
-#define BLOCK_ROOM   (64u << 10) /* no block's code is longer */
 #define HWCAP2_FSGSBASE_BIT 2u
 #define GRANULE	     64u	 /* bytes of guest code per bit of a frame's bitmap */
 
@@ -87,6 +86,7 @@ int jit_new(struct vcpu *v, struct err *e)
 		return r;
 	j->delta = j->code.rx - j->code.rw;
 	stubs_emit(j);
+	cache_init(j);
 	if (!alloc_pools(j))
 		return err_set(e, ENOMEM, "cpu: no address space for the translator");
 	r = tables_new(j, e);
@@ -135,13 +135,13 @@ static void count_frame(struct vcpu *v, u64 frame, int by)
 	__atomic_fetch_add(&mem_code_map(v->mem)[frame], (u8)by, __ATOMIC_SEQ_CST);
 }
 
-static void set_granules(struct jit *j, u64 frame, u64 bits)
+void set_granules(struct jit *j, u64 frame, u64 bits)
 {
 	__atomic_store_n(&j->granules[frame], bits, __ATOMIC_RELAXED);
 }
 
 /* All bytes @b was made from: its own, and what was seen of the code it jumps to. */
-static u64 block_granules(const struct block *b)
+u64 block_granules(const struct block *b)
 {
 	u64 g = granule_mask(b->gpa, b->len);
 
@@ -193,46 +193,15 @@ static u64 claim(struct vcpu *v, gpa_t gpa)
 	return 0;
 }
 
-static void leave_frame(struct vcpu *v, u64 frame)
+void leave_frame(struct vcpu *v, u64 frame)
 {
 	set_granules(v->jit, frame, 0);
 	count_frame(v, frame, -1);
 }
 
-/* -- links ------------------------------------------------------------------------------------ */
-
-static void put_rel32(struct jit *j, u32 at, i32 rel)
-{
-	__atomic_store_n((i32 *)(void *)(j->code.rw + at), rel, __ATOMIC_RELEASE);
-}
-
-static i32 get_rel32(struct jit *j, u32 at)
-{
-	return __atomic_load_n((i32 *)(void *)(j->code.rw + at), __ATOMIC_RELAXED);
-}
-
-static void link_jump(struct jit *j, u32 hole, struct block *to)
-{
-	struct link *l;
-
-	if (j->nr_links >= MAX_LINKS)
-		return;
-	l = &j->link[j->nr_links++];
-	*l = (struct link){ .hole = hole, .exit = get_rel32(j, hole), .next = to->links_in };
-	to->links_in = j->nr_links;
-	put_rel32(j, hole, (i32)(to->body - (hole + 4)));
-}
-
-static void unlink_jumps(struct jit *j, struct block *b)
-{
-	for (u32 k = b->links_in; k; k = j->link[k - 1].next)
-		put_rel32(j, j->link[k - 1].hole, j->link[k - 1].exit);
-	b->links_in = 0;
-}
-
 /* -- finding blocks ------------------------------------------------------------------------------ */
 
-static u32 hash_of(u64 rip, gpa_t gpa, u32 key)
+u32 jit_hash(u64 rip, gpa_t gpa, u32 key)
 {
 	u64 h = (rip ^ gpa << 7 ^ (u64)key << 56) * 0x9e3779b97f4a7c15ull;
 
@@ -241,39 +210,13 @@ static u32 hash_of(u64 rip, gpa_t gpa, u32 key)
 
 static struct block *find_block(struct jit *j, u64 rip, gpa_t gpa, u32 key)
 {
-	for (u32 k = j->hash[hash_of(rip, gpa, key)]; k; k = j->block[k - 1].hash_next) {
+	for (u32 k = j->hash[jit_hash(rip, gpa, key)]; k; k = j->block[k - 1].hash_next) {
 		struct block *b = &j->block[k - 1];
 
 		if (b->rip == rip && b->gpa == gpa && b->key == key)
 			return b;
 	}
 	return NULL;
-}
-
-struct block *block_at(struct jit *j, u64 pc)
-{
-	u64 off = pc - (u64)j->code.rx;
-	bool cold = off >= j->cold_low;
-	u32 lo = 0, hi = j->nr_blocks;
-
-	while (lo < hi) {
-		u32 mid = (lo + hi) / 2;
-
-		if ((cold ? j->block[mid].cold_end : j->block[mid].end) < off)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	if (lo == j->nr_blocks || off <= (cold ? j->block[lo].cold : j->block[lo].start))
-		return NULL;
-	return &j->block[lo];
-}
-
-static bool has_room(const struct jit *j)
-{
-	return j->cold_low - j->used > BLOCK_ROOM && j->code.size - j->cold > BLOCK_ROOM &&
-	       j->nr_blocks < MAX_BLOCKS &&
-	       j->nr_map < MAX_MAP - MAX_INSNS && j->nr_links < MAX_LINKS - 2;
 }
 
 static struct block *add_block(struct vcpu *v, gpa_t gpa, const u8 *bytes)
@@ -283,15 +226,14 @@ static struct block *add_block(struct vcpu *v, gpa_t gpa, const u8 *bytes)
 	u64 granules;
 	u32 h;
 
-	if (!has_room(j))
-		jit_flush_code(v);
+	cache_make_room(v);
 	granules = claim(v, gpa);
 	b = translate(v, gpa, bytes, 4096 - (unsigned)(gpa & 0xfff), j->key);
 	if (!b) {
 		set_granules(j, gpa / MEM_PAGE, granules ? granules : 1); /* stays counted */
 		return NULL;
 	}
-	h = hash_of(b->rip, b->gpa, b->key);
+	h = jit_hash(b->rip, b->gpa, b->key);
 	b->hash_next = j->hash[h];
 	j->hash[h] = (u32)(b - j->block) + 1;
 	enter_frame(v, b, granules);
@@ -313,31 +255,6 @@ static struct block *get_block(struct vcpu *v, struct xlate *ret)
 
 /* -- dropping blocks ------------------------------------------------------------------------------- */
 
-static void unhash(struct jit *j, struct block *b)
-{
-	u32 *at = &j->hash[hash_of(b->rip, b->gpa, b->key)];
-	u32 me = (u32)(b - j->block) + 1;
-
-	while (*at && *at != me)
-		at = &j->block[*at - 1].hash_next;
-	if (*at)
-		*at = b->hash_next;
-}
-
-/* No way leads into @b any more; code that runs in it now leaves at its next exit. */
-static void kill_block(struct jit *j, struct block *b)
-{
-	u8 *start = j->code.rw + b->start;
-
-	unhash(j, b);
-	unlink_jumps(j, b);
-	start[0] = 0xe9; /* r10 is the target already: as if it had not been found */
-	put_rel32(j, b->start + 1, (i32)(j->miss - (j->code.rx + b->start + 5)));
-	b->dead = true;
-	j->gen++;
-	j->n_invalidated++;
-}
-
 static void drop_in_frame(struct vcpu *v, u64 frame, gpa_t gpa, u64 end)
 {
 	struct jit *j = v->jit;
@@ -349,7 +266,8 @@ static void drop_in_frame(struct vcpu *v, u64 frame, gpa_t gpa, u64 end)
 
 		if (depends_on(b, gpa, end)) {
 			*at = b->frame_next;
-			kill_block(j, b);
+			cache_kill(j, b);
+			j->n_invalidated++;
 		} else {
 			live |= block_granules(b);
 			at = &b->frame_next;
@@ -385,27 +303,6 @@ static void drop_range(struct vcpu *v, gpa_t gpa, u64 len)
 		else if (is_data_by_now(j, f))
 			drop_in_frame(v, f, f * MEM_PAGE, (f + 1) * MEM_PAGE);
 	}
-}
-
-void jit_flush_code(struct vcpu *v)
-{
-	struct jit *j = v->jit;
-
-	for (u32 k = 0; k < j->nr_blocks; k++) {
-		u64 f = j->block[k].gpa / MEM_PAGE;
-
-		j->frame[f] = 0;
-		if (j->granules[f])
-			leave_frame(v, f);
-	}
-	zero_bytes(j->hash, sizeof j->hash);
-	j->nr_blocks = j->nr_links = j->nr_map = 0;
-	j->used = j->low;
-	j->cold = j->cold_low;
-	j->gen++;
-	j->n_flushes++;
-	if (j->table[0])
-		tlb_jump_clear_all(j);
 }
 
 void code_written(struct vcpu *v, gpa_t gpa, u64 len)
@@ -680,7 +577,7 @@ static void chain(struct vcpu *v)
 	for (unsigned k = 0; k < 2; k++)
 		if (from->out[k].pc == pc && from->out[k].rip == to->rip &&
 		    !((from->gpa ^ to->gpa) & ~0xfffull)) /* not while the page is being remapped */
-			link_jump(j, from->out[k].hole, to);
+			cache_link(j, from, k, to);
 }
 
 static int interpret_here(struct vcpu *v)
@@ -934,11 +831,13 @@ size_t jit_stats(const struct vcpu *v, char *buf, size_t len)
 	if (!j)
 		return 0;
 	n = snprintf(buf, len,
-		     "translated_insns %llu\nblocks %u\ncode_bytes %u\ncode_flushes %llu\n"
+		     "translated_insns %llu\nblocks %llu\ncode_bytes %llu\ncode_flushes %llu\n"
+		     "code_evictions %llu\n"
 		     "jump_misses %llu\ntable_fills %llu\nslow_accesses %llu\nhost_faults %llu\n"
 		     "interpreted_in_blocks %llu\nblocks_invalidated %llu\n",
-		     (unsigned long long)j->n_translated, j->nr_blocks, j->used,
-		     (unsigned long long)j->n_flushes, (unsigned long long)j->n_misses,
+		     (unsigned long long)j->n_translated, (unsigned long long)cache_blocks(j),
+		     (unsigned long long)cache_bytes(j), (unsigned long long)j->n_flushes,
+		     (unsigned long long)j->n_evictions, (unsigned long long)j->n_misses,
 		     (unsigned long long)j->n_fills, (unsigned long long)j->n_slow,
 		     (unsigned long long)j->n_faults, (unsigned long long)j->n_t0,
 		     (unsigned long long)j->n_invalidated);

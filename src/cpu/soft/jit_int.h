@@ -77,7 +77,9 @@ struct writers {
 struct link {
 	u32 hole;  /* offset of the rel32 */
 	i32 exit;  /* rel32 value that leads to the exit */
-	u32 next;  /* next link into the same block + 1 */
+	u32 next;  /* next link into the same block, or free one, + 1 */
+	u32 from;  /* block that jumps, and which of its exits */
+	u8 slot;
 };
 
 struct block {
@@ -96,6 +98,7 @@ struct block {
 	struct {
 		u32 pc;	  /* offset behind the exit's call; 0 = none */
 		u32 hole; /* the jump to patch */
+		u32 to;	  /* block it is linked to + 1 */
 		u64 rip;
 	} out[2];
 	struct {	/* of the same page: flags are dead because of these bytes */
@@ -122,12 +125,15 @@ struct block {
 /* Why translated code came back. */
 enum jit_exit { JX_MISS, JX_INTERP, JX_FAULT, JX_POLL, JX_CHAIN, JX_DONE };
 
+#define MAX_REGIONS 16 /* of the code cache: jit_cache.c */
+
 #define NR_CODE_WRITES 64
 
 struct jit {
 	struct codebuf code;
-	u32 used, low; /* next free byte; first after the fixed stubs */
-	u32 cold, cold_low; /* the same of the upper part: exits and slow paths, kept out of the way */
+	u32 low;      /* first byte after the fixed stubs */
+	u32 cold_low; /* start of the upper part: exits and slow paths, kept out of the way */
+	u32 used, hot_end, cold, cold_end; /* free room in the current region, of both parts */
 	i64 delta;     /* rx - rw */
 
 	/* fixed stubs, in the executable mapping (jit_stubs.c) */
@@ -149,11 +155,13 @@ struct jit {
 	u32 key;	/* mode key of the jump tables' blocks */
 	int result;	/* of the instruction interpreted inside a block */
 	struct block *block;
-	u32 nr_blocks;
+	u32 nr_blocks; /* next free in the current region */
 	struct link *link;
-	u32 nr_links;
+	u32 nr_links, free_link;
 	u32 *insn_map; /* host offset from start << 12 | guest offset, per instruction */
-	u32 nr_map;
+	u32 nr_map; /* next free in the current region */
+	u32 region, nr_regions;
+	u32 in_region[MAX_REGIONS]; /* blocks, but of the current one */
 	u32 gen;       /* bumped when blocks die: callers inside a block leave it */
 
 	/* Code writes by other threads, taken at the next poll. */
@@ -173,7 +181,7 @@ struct jit {
 	u64 t0_rip;	       /* of the last instruction interpreted inside a block */
 	u64 nr_entries;
 
-	u64 n_translated, n_flushes, n_misses, n_fills, n_slow, n_faults, n_t0, n_invalidated;
+	u64 n_translated, n_flushes, n_evictions, n_misses, n_fills, n_slow, n_faults, n_t0, n_invalidated;
 };
 
 static inline struct jit *jit_of(struct vcpu *v)
@@ -207,11 +215,27 @@ void stubs_emit(struct jit *j);
  * code buffer is full, or the first instruction is the interpreter's. */
 struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned room, u32 key);
 
+/* -- jit_cache.c ---------------------------------------------------------------------- */
+
+void cache_init(struct jit *j); /* after stubs_emit() */
+/* Room for a block, at the expense of the oldest; no translated code may be executing. */
+void cache_make_room(struct vcpu *v);
+/* Exit @slot of @from jumps straight to @to, in the same page. */
+void cache_link(struct jit *j, struct block *from, unsigned slot, struct block *to);
+/* No way leads into @b any more; code that runs in it now leaves at its next exit. */
+void cache_kill(struct jit *j, struct block *b);
+u64 cache_blocks(const struct jit *j);
+u64 cache_bytes(const struct jit *j);
+
 /* -- jit.c --------------------------------------------------------------------------- */
 
 /* The block that contains an address of the executable mapping, or NULL. */
 struct block *block_at(struct jit *j, u64 pc);
-void jit_flush_code(struct vcpu *v);
+void jit_flush_code(struct vcpu *v); /* jit_cache.c */
+u32 jit_hash(u64 rip, gpa_t gpa, u32 key);
+u64 block_granules(const struct block *b); /* the 64-byte pieces of its frame it depends on */
+void set_granules(struct jit *j, u64 frame, u64 bits);
+void leave_frame(struct vcpu *v, u64 frame); /* no code in it any more */
 u32 jit_slow(struct vcpu *v, u64 va, u64 site);	 /* called by translated code */
 /* Likewise: REP MOVS (JIT_REP_MOVS) or STOS of elements of 1 << (kind & 3) bytes. Non-zero: elements
  * are left, for the interpreter. */

@@ -264,6 +264,6 @@ void stubs_emit(struct jit *j)
 	j->call_t0 = emit_t0(j, &e, leave);
 	j->call_t0_end = emit_t0_end(j, &e, leave);
 	j->fault_exit = emit_fault_exit(j, &e, leave);
-	j->low = j->used = 4096;
-	j->cold_low = j->cold = (u32)(j->code.size / 16 * 7);
+	j->low = 4096;
+	j->cold_low = (u32)(j->code.size / 16 * 7);
 }

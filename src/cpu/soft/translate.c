@@ -572,7 +572,7 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 	t.exact_flags = v->cfg.exact_flags;
 	t.max_insns = v->cfg.max_block ? v->cfg.max_block : MAX_INSNS;
 	t.page = bytes - (v->s.rip & 0xfff);
-	t.e = (struct emit){ .p = j->code.rw + j->used, .end = j->code.rw + j->cold_low };
+	t.e = (struct emit){ .p = j->code.rw + j->used, .end = j->code.rw + j->hot_end };
 	decode_block(&t, bytes, room);
 	if (!t.n)
 		return NULL;
@@ -587,7 +587,7 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 	if (t.e.full)
 		return NULL;
 	hot_end = t.e.p;
-	t.e = (struct emit){ .p = j->code.rw + j->cold, .end = j->code.rw + j->code.size };
+	t.e = (struct emit){ .p = j->code.rw + j->cold, .end = j->code.rw + j->cold_end };
 	put_cold_runs(&t);
 	for (unsigned k = 0; k < t.nr_slow; k++)
 		put_slow(&t, &t.slow[k]);
