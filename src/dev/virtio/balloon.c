@@ -16,7 +16,6 @@
 #include "mem/mem.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { F_MUST_TELL_HOST = 1 << 0, F_STATS_VQ = 1 << 1, F_DEFLATE_ON_OOM = 1 << 2 };
@@ -86,11 +85,21 @@ static unsigned queue_of(const struct virtio *v, enum role role)
 
 /* -- pages ------------------------------------------------------------------------------- */
 
-static int by_number(const void *a, const void *b)
+/* Shellsort: glibc's qsort() may allocate, and asks the kernel how much memory there is. */
+static void sort(u32 *v, size_t n)
 {
-	u32 x = *(const u32 *)a, y = *(const u32 *)b;
+	static const u16 gaps[] = { 1750, 701, 301, 132, 57, 23, 10, 4, 1 };
 
-	return x < y ? -1 : x > y;
+	for (unsigned g = 0; g < array_len(gaps); g++) {
+		for (size_t i = gaps[g]; i < n; i++) {
+			u32 x = v[i];
+			size_t k = i;
+
+			for (; k >= gaps[g] && v[k - gaps[g]] > x; k -= gaps[g])
+				v[k] = v[k - gaps[g]];
+			v[k] = x;
+		}
+	}
 }
 
 /* Give back @n pages, runs of neighbours at once. */
@@ -98,7 +107,7 @@ static void discard_pages(struct virtio_balloon *b, u32 *pfn, size_t n)
 {
 	size_t run;
 
-	qsort(pfn, n, sizeof *pfn, by_number);
+	sort(pfn, n);
 	for (size_t i = 0; i < n; i += run) {
 		for (run = 1; i + run < n && pfn[i + run] <= pfn[i + run - 1] + 1;)
 			run++;
