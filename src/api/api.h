@@ -35,6 +35,7 @@ struct api_opts {
 	bool firecracker;  /* serve that tree */
 	u64 max_payload, mmds_limit; /* bytes */
 	bool boot_timer;
+	bool enable_pci; /* virtio devices on PCI, not behind MMIO */
 	u64 start_us, start_cpu_us, parent_cpu_us; /* when the process began; 0 = not known */
 };
 

@@ -293,6 +293,7 @@ static int make(struct api *a, struct vm_config *c, struct err *e)
 	c->nr_cpus = fc->machine.vcpus;
 	c->memory = fc->machine.mem_mib << 20;
 	c->boot_timer = a->opts.boot_timer;
+	c->transport = a->opts.enable_pci ? CFG_TRANSPORT_PCI : CFG_TRANSPORT_MMIO;
 	c->reset_is_end = true;
 	if (c->memory < CFG_MEM_MIN)
 		return err_set(e, EINVAL, "mem_size_mib: want at least %llu",

@@ -27,7 +27,7 @@ static const struct option_def options[] = {
 	OPT(OPT_TEXT, "--metadata", metadata, "JSON file with the contents of the metadata service"),
 	OPT(OPT_FLAG, "--no-api", no_api, "no socket; with --config-file"),
 	OPT(OPT_FLAG, "--boot-timer", boot_timer, "log how long the guest takes to say that it has booted"),
-	OPT(OPT_FLAG, "--enable-pci", enable_pci, "accepted: devices are on PCI"),
+	OPT(OPT_FLAG, "--enable-pci", enable_pci, "virtio devices on PCI, not behind MMIO"),
 	OPT(OPT_TEXT, "--seccomp-filter", seccomp_filter, "refused: the filters are built in"),
 	OPT(OPT_FLAG, "--no-seccomp", no_seccomp, "run without the jail; for debugging"),
 	OPT(OPT_TEXT, "--log-path", log_path, "file or FIFO for the log (standard output)"),

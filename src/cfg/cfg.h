@@ -37,6 +37,7 @@ enum cfg_jail { CFG_JAIL_ON, CFG_JAIL_OFF, CFG_JAIL_REPORT };
 enum cfg_engine { CFG_ENGINE_AUTO, CFG_ENGINE_SOFT, CFG_ENGINE_KVM };
 enum cfg_cpu { CFG_CPU_V3, CFG_CPU_V2, CFG_CPU_MAX }; /* order of enum cpu_model */
 enum cfg_cache { CFG_CACHE_WRITEBACK, CFG_CACHE_WRITETHROUGH, CFG_CACHE_UNSAFE };
+enum cfg_transport { CFG_TRANSPORT_PCI, CFG_TRANSPORT_MMIO };
 enum cfg_net { CFG_NET_NONE, CFG_NET_USER, CFG_NET_TAP };
 
 struct cfg_file {
@@ -182,6 +183,7 @@ struct vm_config {
 	struct limit_config rng_limit;
 	struct bucket_config serial_limit; /* what the guest writes beyond is dropped */
 	i32 control_fd;	    /* listening: the API for this running VM; -1 = none */
+	u32 transport;	    /* enum cfg_transport, of virtio devices */
 	bool boot_timer;    /* the page at 0xc0000000 that stops the clock of the boot */
 	bool reset_is_end;  /* a reset by the guest ends the VM */
 	bool debug_exit, test_device, json, interpret;

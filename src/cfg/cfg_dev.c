@@ -140,3 +140,16 @@ int set_balloon(struct vm_config *c, const char *val, struct err *e)
 	c->balloon = b;
 	return 0;
 }
+
+int set_boot_timer(struct vm_config *c, const char *val UNUSED, struct err *e UNUSED)
+{
+	c->boot_timer = true;
+	return 0;
+}
+
+int set_transport(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char *const names[] = { "pci", "mmio", NULL };
+
+	return parse_enum(&c->transport, "--transport", val, names, "pci or mmio", e);
+}

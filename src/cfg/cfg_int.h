@@ -37,6 +37,8 @@ int set_nic_part(struct net_config *n, const struct part *p, struct err *e) MUST
 /* One part of --disk that is about the device, likewise. */
 int set_disk_part(struct disk_config *d, const struct part *p, struct err *e) MUST_CHECK;
 int set_balloon(struct vm_config *c, const char *val, struct err *e);
+int set_boot_timer(struct vm_config *c, const char *val, struct err *e);
+int set_transport(struct vm_config *c, const char *val, struct err *e);
 int set_vsock(struct vm_config *c, const char *val, struct err *e);
 
 #endif

@@ -194,6 +194,7 @@ static const struct key vm_keys[] = {
 	KEY_IN(struct vm_config, rng_limit, limit_keys),
 	KEY_IN(struct vm_config, serial_limit, bucket_keys),
 	KEY(struct vm_config, control_fd),
+	KEY(struct vm_config, transport),
 	KEY(struct vm_config, boot_timer),
 	KEY(struct vm_config, reset_is_end),
 	KEY(struct vm_config, debug_exit),

@@ -327,6 +327,7 @@ static int main_api(const struct fc_options *o)
 		.firecracker = true,
 		.max_payload = o->max_payload ? o->max_payload : API_MAX_PAYLOAD,
 		.boot_timer = o->boot_timer,
+		.enable_pci = o->enable_pci,
 		.start_us = o->start_us,
 		.start_cpu_us = o->start_cpu_us,
 		.parent_cpu_us = o->parent_cpu_us,

@@ -212,6 +212,56 @@ static void put_pvpanic(struct aml *a, const struct fw_board *b)
 	aml_end(a);
 }
 
+/* Where the generation id is, and the interrupt that says it has changed [ACPI 5.6.9]. */
+static void put_generation(struct aml *a, const struct fw_board *b)
+{
+	aml_device_begin(a, "VGEN");
+	aml_name(a, "_HID");
+	aml_str(a, "VIRE0001");
+	aml_name(a, "_CID");
+	aml_str(a, "VM_Gen_Counter");
+	aml_name(a, "_DDN");
+	aml_str(a, "VM_Gen_Counter");
+	aml_name(a, "ADDR");
+	aml_package_begin(a, 2);
+	aml_int(a, FW_GENERATION);
+	aml_int(a, 0);
+	aml_end(a);
+	aml_end(a);
+	aml_device_begin(a, "GED");
+	aml_name(a, "_HID");
+	aml_str(a, "ACPI0013");
+	aml_name(a, "_CRS");
+	aml_crs_begin(a);
+	aml_crs_gsi(a, b->event_gsi, true);
+	aml_crs_end(a);
+	aml_method_begin(a, "_EVT", 1 | AML_SERIALIZED);
+	aml_notify(a, "\\_SB.VGEN", 0x80);
+	aml_end(a);
+	aml_end(a);
+}
+
+static void put_virtio_mmio(struct aml *a, const struct fw_board *b, unsigned i)
+{
+	char name[5] = "VR00";
+
+	name[2] = (char)('0' + i / 10);
+	name[3] = (char)('0' + i % 10);
+	aml_device_begin(a, name);
+	aml_name(a, "_HID");
+	aml_str(a, "LNRO0005");
+	aml_name(a, "_UID");
+	aml_int(a, i);
+	aml_name(a, "_CCA");
+	aml_int(a, 1);
+	aml_name(a, "_CRS");
+	aml_crs_begin(a);
+	aml_crs_mem32(a, b->mmio_base + i * 0x1000, 0x1000);
+	aml_crs_gsi(a, b->mmio_gsi[i], false);
+	aml_crs_end(a);
+	aml_end(a);
+}
+
 /* \_S5: the sleep type that pmacpi takes for power-off [ACPI 7.4.2.6]. */
 static void put_s5(struct aml *a)
 {
@@ -235,6 +285,10 @@ static void put_devices(struct aml *a, const struct fw_board *b)
 		put_isa_device(a, "COM1", "PNP0501", 0x3f8, 8, 4);
 	if (b->panic_port)
 		put_pvpanic(a, b);
+	if (b->event_gsi)
+		put_generation(a, b);
+	for (unsigned i = 0; i < b->nr_mmio; i++)
+		put_virtio_mmio(a, b, i);
 	aml_end(a);
 }
 

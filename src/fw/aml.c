@@ -10,6 +10,7 @@ enum { /* [ACPI 20.3] */
 	OP_DWORD = 0x0c, OP_STRING = 0x0d, OP_QWORD = 0x0e, OP_SCOPE = 0x10, OP_BUFFER = 0x11,
 	OP_PACKAGE = 0x12, OP_METHOD = 0x14, OP_DUAL_NAME = 0x2e, OP_MULTI_NAME = 0x2f,
 	OP_EXT = 0x5b, OP_EXT_DEVICE = 0x82, OP_ARG0 = 0x68, OP_RETURN = 0xa4,
+	OP_NOTIFY = 0x86,
 };
 /* clang-format on */
 
@@ -178,6 +179,13 @@ void aml_arg(struct aml *a, unsigned n)
 	put8(a, (u8)(OP_ARG0 + n));
 }
 
+void aml_notify(struct aml *a, const char *path, u8 code)
+{
+	put8(a, OP_NOTIFY);
+	put_path(a, path);
+	aml_int(a, code);
+}
+
 /* Buffer(size) {bytes}: the size is a word constant, filled in at the end. */
 void aml_crs_begin(struct aml *a)
 {
@@ -216,6 +224,15 @@ void aml_crs_irq(struct aml *a, unsigned irq)
 {
 	put8(a, 0x22); /* IRQ descriptor without flags [ACPI 6.4.2.1] */
 	put_le(a, 1u << irq, 2);
+}
+
+void aml_crs_gsi(struct aml *a, u32 gsi, bool edge)
+{
+	put8(a, 0x89); /* extended interrupt [ACPI 6.4.3.6] */
+	put_le(a, 6, 2);
+	put8(a, edge ? 0x03 : 0x09); /* consumer; edge, or level and shared */
+	put8(a, 1);
+	put_le(a, gsi, 4);
 }
 
 void aml_crs_mem32(struct aml *a, u32 base, u32 len)

@@ -13,7 +13,8 @@
 #include "base/compiler.h"
 #include "base/types.h"
 
-#define AML_DEPTH 12
+#define AML_DEPTH      12
+#define AML_SERIALIZED 8 /* in a method's nr_args */
 
 struct aml {
 	u8 *buf; /* caller's */
@@ -37,6 +38,7 @@ void aml_str(struct aml *a, const char *s);
 void aml_eisaid(struct aml *a, const char *id); /* "PNP0A03" as an integer */
 void aml_return(struct aml *a);                 /* Return(<what follows>) */
 void aml_arg(struct aml *a, unsigned n);
+void aml_notify(struct aml *a, const char *path, u8 code);
 
 /* -- resource templates: a buffer, between aml_crs_begin() and aml_crs_end() --- */
 
@@ -44,6 +46,7 @@ void aml_crs_begin(struct aml *a);
 void aml_crs_end(struct aml *a);
 void aml_crs_io(struct aml *a, u16 base, u8 len);
 void aml_crs_irq(struct aml *a, unsigned irq); /* ISA: edge, active high */
+void aml_crs_gsi(struct aml *a, u32 gsi, bool edge); /* active high; shared if a level */
 void aml_crs_mem32(struct aml *a, u32 base, u32 len);
 void aml_crs_bus(struct aml *a, u16 first, u16 last);
 void aml_crs_io_window(struct aml *a, u16 first, u16 last);

@@ -19,6 +19,7 @@
  *	0x9fc00  end of usable low memory, extended BIOS data area
  *	0xe0000  ACPI tables
  *	0xf0000  RSDP, SMBIOS
+ *	0xfe000  generation id
  *	0xff000  what the vectors lead to
  *
  * Context: the vCPUs are stopped; not thread-safe on one struct mem.
@@ -46,6 +47,7 @@ struct x86_state;
 #define FW_ACPI_SIZE   0x10000ull
 #define FW_RSDP        0xf0000ull
 #define FW_SMBIOS      0xf0100ull
+#define FW_GENERATION  0xfe000ull /* 16 bytes, for VM_Gen_Counter */
 #define FW_BIOS_STUB   0xff000ull
 #define FW_HIGH_START  0x100000ull /* kernels are loaded from here up, */
 #define FW_LOAD_MIN    0xff000ull  /* but linkers put ELF headers in the page before it */
@@ -82,6 +84,8 @@ struct fw_map {
 	unsigned nr;
 };
 
+#define FW_MMIO_MAX 32
+
 /* -- the board as the tables describe it ------------------------------------ */
 
 struct fw_board {
@@ -96,6 +100,10 @@ struct fw_board {
 	u32 mmio32_base, mmio32_end;  /* PCI window below 4 GiB, [base, end) */
 	u64 mmio64_base, mmio64_size; /* PCI window above RAM; size 0 = none */
 	u16 panic_port;               /* pvpanic, 0 = none */
+	u8 event_gsi;                 /* edge: the generation id has changed; 0 = there is none */
+	u32 mmio_base;                /* virtio devices behind MMIO: a page each, */
+	unsigned nr_mmio;
+	u8 mmio_gsi[FW_MMIO_MAX];     /* and a level-triggered input of the I/O APIC */
 	bool has_com1;                /* 0x3f8, IRQ 4 */
 	const char *vm_name;          /* SMBIOS */
 	u64 mem_size;                 /* bytes of RAM */

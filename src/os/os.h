@@ -86,6 +86,7 @@ struct clock *loop_clock(struct loop *l);
 void loop_set_clock(struct loop *l, u64 now_ns);
 
 u64 os_now_ns(void);  /* CLOCK_MONOTONIC */
+u64 os_cpu_ns(void);  /* CLOCK_PROCESS_CPUTIME_ID */
 u64 os_wall_ns(void); /* CLOCK_REALTIME */
 
 /* -- threads ---------------------------------------------------------------- */

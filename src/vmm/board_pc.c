@@ -3,7 +3,8 @@
  * board_pc.c - the schematic: every device, address and wire of the PC, top to bottom
  *
  *	0x00000000  RAM, up to 3 GiB		0xfec00000  I/O APIC
- *	0xc0000000  PCI BARs			0xfed00000  HPET
+ *	0xc0000000  boot timer, virtio by MMIO	0xfed00000  HPET
+ *	0xc0100000  PCI BARs
  *	0xe0000000  PCI configuration (ECAM)	0xfee00000  local APICs
  *	0x1_00000000  RAM above 3 GiB
  *
@@ -14,6 +15,7 @@
  * console of the guest agent, 27 vsock, 28 balloon.
  */
 #include "base/bits.h"
+#include "base/log.h"
 #include "blk/blk.h"
 #include "dev/pci/pci.h"
 #include "dev/virtio/virtio.h"
@@ -25,11 +27,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PCI_BAR_BASE  0xc0000000u
+#define BOOT_TIMER    0xc0000000u
+#define VIRTIO_MMIO   0xc0001000u
+#define PCI_BAR_BASE  0xc0100000u
 #define PCI_BAR_END   0xe0000000u
 #define PCI_ECAM_BASE 0xe0000000ull
 #define PANIC_PORT    0x505
 #define SCI_IRQ       9
+#define EVENT_IRQ     5
 #define PHYS_BITS     46
 
 enum { SLOT_RNG = 1, SLOT_NET = 2, SLOT_DISK = 6, SLOT_SHARE = 22, SLOT_AGENT = 26, SLOT_VSOCK,
@@ -64,6 +69,22 @@ static void debug_exit(void *vm, u32 status)
 static void guest_panicked(void *vm)
 {
 	vm_end(vm, VM_PANICKED, VM_STATUS_PANIC);
+}
+
+/* In Firecracker's words, which its tools look for. */
+static void guest_booted(void *ctx)
+{
+	struct vm *vm = ctx;
+	char text[120];
+	u64 us = (os_now_ns() - vm->made_ns) / 1000;
+	u64 cpu = (os_cpu_ns() - vm->made_cpu_ns) / 1000;
+
+	snprintf(text, sizeof text, "Guest-boot-time = %6llu us %llu ms, %6llu CPU us %llu CPU ms",
+		 (unsigned long long)us, (unsigned long long)us / 1000, (unsigned long long)cpu,
+		 (unsigned long long)cpu / 1000);
+	log_info("%s", text);
+	if (!log_wants(LOG_LEVEL_INFO))
+		vm_say(vm, 0, "%s", text);
 }
 
 static size_t random_bytes(void *vm, void *buf, size_t len)
@@ -102,6 +123,21 @@ static int also_at(struct vm *vm, struct dev *d, unsigned region, u64 base, stru
 static struct irq line(struct vm *vm, unsigned gsi)
 {
 	return pc_irq(&vm->irqs, gsi);
+}
+
+/* A new id, and the word that it is new; at power-on the guest just finds it. */
+int board_new_generation(struct vm *vm, bool tell, struct err *e)
+{
+	struct irq q = line(vm, EVENT_IRQ);
+	u8 id[16];
+
+	if (vm_random(vm, id, sizeof id) != sizeof id)
+		return err_set(e, EIO, "random numbers: the host has none");
+	if (!mem_write(vm->mem, FW_GENERATION, id, sizeof id))
+		return err_set(e, EINVAL, "generation id: no memory there");
+	if (tell)
+		irq_pulse(&q);
+	return 0;
 }
 
 /* -- interrupt controllers ----------------------------------------------------------------- */
@@ -233,6 +269,17 @@ static int plug_test_devices(struct vm *vm, struct err *e)
 	return plug(vm, &fwcfg_class, "fwcfg", 0x510, (struct dev_env){ 0 }, &fw, e) ? 0 : -e->code;
 }
 
+static int plug_boot_timer(struct vm *vm, struct err *e)
+{
+	const struct boot_timer_config c = { .booted = guest_booted, .ctx = vm };
+
+	if (!vm->cfg->boot_timer)
+		return 0;
+	return plug(vm, &boot_timer_class, "boot-timer", BOOT_TIMER, (struct dev_env){ 0 }, &c, e) ?
+		       0 :
+		       -e->code;
+}
+
 /* -- PCI and virtio ------------------------------------------------------------------------------
  */
 
@@ -262,9 +309,11 @@ static int plug_virtio(struct vm *vm, unsigned slot, const struct virtio_class *
 		.msi = chips_msi(vm),
 	};
 
-	struct dev *d = keep(vm, virtio_pci_new(c, cfg, vm->pci, slot, id, &env, e));
+	struct dev *d = vm->cfg->transport == CFG_TRANSPORT_MMIO ?
+				board_mmio_plug(vm, c, id, cfg, e) :
+				virtio_pci_new(c, cfg, vm->pci, slot, id, &env, e);
 
-	if (!d)
+	if (!keep(vm, d))
 		return -e->code;
 	if (vm->cfg->test_device) /* every guest's driver takes split rings */
 		virtio_offer_packed(d);
@@ -368,6 +417,8 @@ static void describe(struct vm *vm)
 		.mmio32_base = PCI_BAR_BASE,
 		.mmio32_end = PCI_BAR_END,
 		.panic_port = PANIC_PORT,
+		.event_gsi = EVENT_IRQ,
+		.mmio_base = VIRTIO_MMIO,
 		.has_com1 = true,
 		.vm_name = vm->cfg->name,
 		.mem_size = mem_size(vm->mem),
@@ -386,6 +437,7 @@ int board_new(struct vm *vm, struct err *e)
 	TRY(plug_control(vm, e));
 	TRY(plug_serial(vm, e));
 	TRY(plug_test_devices(vm, e));
+	TRY(plug_boot_timer(vm, e));
 	TRY(plug_pci(vm, e));
 	return plug_virtio_devices(vm, e);
 }

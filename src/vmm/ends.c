@@ -56,6 +56,11 @@ void ends_close(struct vm *vm)
 
 /* -- for the API ------------------------------------------------------------------------ */
 
+int vm_new_generation(struct vm *vm, struct err *e)
+{
+	return board_new_generation(vm, true, e);
+}
+
 int vm_net_limit(struct vm *vm, const char *id, bool tx, enum ratelimit_kind k,
 		 const struct bucket_config *b, struct err *e)
 {

@@ -127,15 +127,18 @@ static int open_file(const struct cfg_file *c, const char *what, struct fw_file 
 static int load_kernel(struct vm *vm, struct x86_state *s, struct err *e)
 {
 	struct fw_file kernel, module[CFG_INITRDS];
+	char cmdline[sizeof vm->cfg->cmdline];
 	struct fw_map map;
 	struct fw_boot b = {
 		.kernel = &kernel,
 		.module = module,
 		.nr_modules = vm->cfg->nr_initrds,
-		.cmdline = vm->cfg->cmdline,
+		.cmdline = cmdline,
 		.map = &map,
 	};
 
+	strcpy(cmdline, vm->cfg->cmdline);
+	TRY(board_mmio_cmdline(vm, cmdline, sizeof cmdline, e));
 	TRY(open_file(&vm->cfg->kernel, "kernel", &kernel, e));
 	for (u32 i = 0; i < b.nr_modules; i++)
 		TRY(open_file(&vm->cfg->initrd[i], "initrd", &module[i], e));
@@ -145,6 +148,7 @@ static int load_kernel(struct vm *vm, struct x86_state *s, struct err *e)
 	TRY(fw_load_kernel(vm->mem, &b, s, e));
 	TRY(fw_build_bda(vm->mem, &vm->board, e));
 	TRY(fw_build_acpi(vm->mem, &vm->board, e));
+	TRY(board_new_generation(vm, false, e));
 	return fw_build_smbios(vm->mem, &vm->board, e);
 }
 
@@ -353,6 +357,8 @@ struct vm *vm_new_preset(struct vm_config *c, const struct vm_preset *p, struct 
 		return NULL;
 	}
 	vm->cfg = c;
+	vm->made_ns = os_now_ns();
+	vm->made_cpu_ns = os_cpu_ns();
 	vm->mem = p ? p->mem : NULL;
 	vm->signals.fd = -1;
 	vm->reset_task.fn = do_reset;

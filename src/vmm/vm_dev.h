@@ -17,6 +17,12 @@ struct bucket_config;
 struct virtio_balloon_info;
 struct vm;
 
+/*
+ * The machine is another one now (a copy, or it was loaded from a snapshot): a new
+ * generation id, and an interrupt that says so (VMGenID). vCPUs may stand still.
+ */
+int vm_new_generation(struct vm *vm, struct err *e) MUST_CHECK;
+
 /* One bucket of a NIC's limit, to the guest or (@tx) from it. @id: net_config's. */
 int vm_net_limit(struct vm *vm, const char *id, bool tx, enum ratelimit_kind k,
 		 const struct bucket_config *b, struct err *e) MUST_CHECK;

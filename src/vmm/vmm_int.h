@@ -27,7 +27,8 @@ struct opener;
 struct pci_host;
 struct vsock_backend;
 
-#define VM_DEVS_MAX (64 + PC_MAX_CPUS)
+#define VM_DEVS_MAX	 (64 + PC_MAX_CPUS)
+#define BOARD_MMIO_LINES 12
 
 struct vm_cpu {
 	struct vm *vm;
@@ -60,6 +61,11 @@ struct vm {
 	struct dev *dev[VM_DEVS_MAX]; /* in order of creation; reset in it, freed in reverse */
 	unsigned nr_devs;
 	struct fw_board board;
+	struct board_line {
+		struct irq out;
+		u32 up; /* bit per device on it */
+	} mmio_line[BOARD_MMIO_LINES];
+	u64 made_ns, made_cpu_ns; /* at vm_new(): for the boot timer */
 
 	/* Back ends. */
 	struct chr_opts serial_opts;
@@ -98,7 +104,16 @@ void board_free(struct vm *vm);
 void board_pause(struct vm *vm); /* devices finish what is in flight */
 void board_resume(struct vm *vm);
 void board_reset(struct vm *vm); /* power-on values everywhere; vCPUs are parked */
+/* A new generation id for the guest (VMGenID); @tell: interrupt it. */
+int board_new_generation(struct vm *vm, bool tell, struct err *e) MUST_CHECK;
 int board_assign_pci(struct vm *vm, struct err *e) MUST_CHECK; /* what firmware does after it */
+
+/* -- board_mmio.c ------------------------------------------------------------------ */
+
+struct dev *board_mmio_plug(struct vm *vm, const struct virtio_class *c, const char *id,
+			    const void *cfg, struct err *e) MUST_CHECK;
+/* Name the devices on the kernel's command line @text, of @size bytes, if ACPI will not. */
+int board_mmio_cmdline(const struct vm *vm, char *text, size_t size, struct err *e) MUST_CHECK;
 
 /* -- ends.c: host ends of the devices beyond disks and networks --------------------- */
 

@@ -4,6 +4,7 @@
 _vireo_run() {
   local cur=$1 prev=$2 o
   local opts="--engine --cpus --cpu --code-cache --memory --kernel --initrd --cmdline --disk --net --share --balloon --vsock
+    --transport --boot-timer
     --serial --jail --name --debug-exit --test-device --json --help -v --"
   case $prev in
     --engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")) ;;
@@ -14,6 +15,7 @@ _vireo_run() {
     --kernel | --initrd) COMPREPLY=($(compgen -f -- "$cur")); compopt -o filenames ;;
     --share) COMPREPLY=($(compgen -d -- "$cur")); compopt -o filenames -o nospace ;;
     --balloon) COMPREPLY=($(compgen -W "off 0M, deflate-on-oom hinting no-reporting stats=" -- "$cur")) ;;
+    --transport) COMPREPLY=($(compgen -W "pci mmio" -- "$cur")) ;;
     --vsock) COMPREPLY=($(compgen -W "cid= cid=3,path=" -- "$cur")); compopt -o nospace ;;
     --net) COMPREPLY=($(compgen -W "user user,forward= tap= none" -- "$cur")); compopt -o nospace ;;
     --serial) COMPREPLY=($(compgen -W "stdio pty unix: file: none" -- "$cur")); compopt -o nospace ;;

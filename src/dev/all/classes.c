@@ -5,6 +5,7 @@
 #include "dev/pc/pc.h"
 
 const struct dev_class *const dev_classes[] = {
+	&boot_timer_class,
 	&debug_exit_class,
 	&debugcon_class,
 	&fwcfg_class,

@@ -79,6 +79,8 @@ void fake_config(struct fake *f, const struct dev_class *c, union fake_config *r
 		ret->debug_exit = (struct debug_exit_config){ .exit = count_exit, .ctx = f };
 	else if (c == &pvpanic_class)
 		ret->pvpanic = (struct pvpanic_config){ .panicked = count_panic, .ctx = f };
+	else if (c == &boot_timer_class)
+		ret->boot_timer = (struct boot_timer_config){ .booted = count_panic, .ctx = f };
 	else if (c == &fwcfg_class)
 		ret->fwcfg = (struct fwcfg_config){ 4ull << 30, 2, 4 };
 }

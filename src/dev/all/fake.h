@@ -43,6 +43,7 @@ union fake_config {
 	struct testdev_config testdev;
 	struct fwcfg_config fwcfg;
 	struct pvpanic_config pvpanic;
+	struct boot_timer_config boot_timer;
 };
 void fake_config(struct fake *f, const struct dev_class *c, union fake_config *ret);
 

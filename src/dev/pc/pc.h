@@ -272,6 +272,18 @@ struct pvpanic_config {
 };
 
 /*
+ * The guest reports that it has booted (boot_timer.c)
+ * regions  0: 0xc0000000, one page (MMIO)
+ * config   struct boot_timer_config
+ */
+extern const struct dev_class boot_timer_class;
+
+struct boot_timer_config {
+	void (*booted)(void *ctx);
+	void *ctx;
+};
+
+/*
  * pc-testdev (testdev.c), the interface kvm-unit-tests uses
  * regions  0: echo latch, 0xe0, 4 bytes, 1: page flush, 0xe4, 4 bytes, 2: byte echo, 0xe8,
  *	    3: interrupt lines, 0x2000, 24 bytes (all PIO), 4: scratch, 0xff000000, 64 KiB (MMIO)
