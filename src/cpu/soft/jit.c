@@ -660,14 +660,12 @@ static int on_miss(struct vcpu *v)
 	return X_OK;
 }
 
-/* A host fault in an indirect branch: its flags were in memory already. */
+/* A host fault where flags were in memory. */
 static void take_fault_flags(struct vcpu *v)
 {
 	struct block *b = block_at(v->jit, v->jr.pc);
 
-	bool cold = v->jr.pc - (u64)v->jit->code.rx > v->jit->cold_low;
-
-	if (b->packed_from == 0xff || v->jr.site < (cold ? b->nr_insns - 1u : b->packed_from))
+	if (!(b->packed >> v->jr.site & 1))
 		return;
 	v->jr.flags = unpack_flags(v->jr.packed);
 	merge_flags(v);

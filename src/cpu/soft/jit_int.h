@@ -94,7 +94,7 @@ struct block {
 	u16 len;	    /* guest bytes */
 	u8 nr_insns;
 	bool dead;
-	u8 packed_from; /* from this instruction on flags are in jr.packed; 0xff = never */
+	u32 packed; /* bit k: flags are in jr.packed where instruction k may fault */
 	struct {
 		u32 pc;	  /* offset behind the exit's call; 0 = none */
 		u32 hole; /* the jump to patch */

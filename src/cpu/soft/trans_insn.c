@@ -38,6 +38,7 @@ static void by_interpreter(struct trans *t, const struct insn *i)
 {
 	bool ends = i->attr & IA_ENDS || i->cls == CLS_UD;
 
+	trans_flags_back(t);
 	e_imm(&t->e, R10, t->rip[t->k]);
 	e_imm(&t->e, R11, i->len);
 	e_call(&t->e, t->j->delta, ends ? t->j->call_t0_end : t->j->call_t0);
@@ -226,6 +227,7 @@ static void put_reg_insn(struct trans *t, const struct insn *i)
 		by_interpreter(t, i);
 		return;
 	}
+	trans_flags_for(t, i);
 	load_homes(t, &h);
 	e_insn(&t->e, i, &m);
 	store_homes(t, &h);
@@ -263,6 +265,7 @@ static void emit_on_memory(struct trans *t, const struct insn *i, struct opmap *
 {
 	bool write = i->rm_acc & OP_W, high = i->reg_kind == OK_GPR && is_high_byte(i, i->reg, i->reg_size);
 
+	trans_flags_for(t, i);
 	m->mem = true;
 	m->base = R10, m->index = R11, m->scale = 1;
 	m->disp = write ? -1 : 0;
@@ -292,9 +295,32 @@ static unsigned access_of(const struct insn *i)
 	return i->enc == ENC_EVEX && i->aaa ? ACC_MASKED_W : ACC_W;
 }
 
-static bool needs_alignment(const struct insn *i)
+/* Aligned moves: unlike those of other legacy SSE instructions, no bit of MXCSR disables their faults. */
+static bool is_aligned_move(const struct insn *i)
 {
-	return i->mem_align || (i->map == MAP_0F && i->op == 0xc7 && i->cls == CLS_INT);
+	if (i->cls != CLS_VEC || !i->mem_align || i->map != MAP_0F)
+		return false;
+	return i->op == 0x28 || i->op == 0x29 || i->op == 0x2b || i->op == 0xe7 ||
+	       (i->pp == 1 && (i->op == 0x6f || i->op == 0x7f));
+}
+
+/* An operand at a fixed address that lies in one page. */
+static bool is_fixed_in_page(const struct trans *t, const struct insn *i)
+{
+	u64 a = (u64)i->disp + (i->base == REG_RIP ? t->rip[t->k] + i->len : 0);
+
+	return (i->base == REG_RIP || i->base == REG_NONE) && i->index == REG_NONE && i->adsize == 8 &&
+	       !has_seg_base(i) && !((a ^ (a + i->mem_size - 1)) >> 12);
+}
+
+static enum align alignment_of(const struct trans *t, const struct insn *i)
+{
+	bool needed = i->mem_align || (i->map == MAP_0F && i->op == 0xc7 && i->cls == CLS_INT);
+
+	if (!(t->v->cfg.off & CPU_OFF_ALIGN) &&
+	    (is_aligned_move(i) || (!needed && is_fixed_in_page(t, i))))
+		return ALIGN_KNOWN;
+	return needed ? ALIGN_MUST : ALIGN_FREE;
 }
 
 /* CMPXCHG r/m8, AH..BH: al is its operand too, so it cannot be swapped away. */
@@ -322,7 +348,8 @@ static void put_loaded(struct trans *t, const struct insn *i)
 	struct opmap m = { .reg = R10, .vvvv = R11, .rm = R10 };
 
 	trans_ea(t, i);
-	trans_check(t, ACC_R, i->mem_size, false);
+	trans_check(t, ACC_R, i->mem_size, ALIGN_FREE);
+	trans_flags_for(t, i);
 	e_insn(&t->e, &mov, &load);
 	if (i->vvvv_acc & OP_R)
 		load_home(t, R11, i->vvvv);
@@ -346,7 +373,7 @@ static void put_mem_insn(struct trans *t, const struct insn *i)
 		return;
 	}
 	trans_ea(t, i);
-	trans_check(t, access_of(i), i->mem_size, needs_alignment(i));
+	trans_check(t, access_of(i), i->mem_size, alignment_of(t, i));
 	emit_on_memory(t, i, &m, &h);
 }
 
@@ -399,7 +426,7 @@ static void put_lea(struct trans *t, const struct insn *i)
 static void check_push(struct trans *t)
 {
 	e_lea(&t->e, R10, HOST_RSP, -8);
-	trans_check(t, ACC_W, 8, false);
+	trans_check(t, ACC_W, 8, ALIGN_FREE);
 }
 
 /* After check_push(): store guest register or immediate, and move rsp. */
@@ -473,7 +500,7 @@ static void load_checked(struct trans *t, unsigned dst)
 	struct insn mov = { .op = 0x8b, .has_modrm = true, .is_mem = true, .w = true };
 	struct opmap m = { .reg = (u8)dst, .mem = true, .base = R10, .index = R11, .scale = 1 };
 
-	trans_check(t, ACC_R, 8, false);
+	trans_check(t, ACC_R, 8, ALIGN_FREE);
 	e_insn(&t->e, &mov, &m);
 }
 
@@ -532,6 +559,7 @@ static void put_jcc(struct trans *t, const struct insn *i)
 {
 	u64 next = t->rip[t->k] + i->len;
 
+	trans_flags_back(t);
 	trans_branch(t, e_jcc_hole(&t->e, i->op & 15), next + i->imm, next);
 }
 
@@ -541,6 +569,7 @@ static void put_loop(struct trans *t, const struct insn *i)
 	u64 next = t->rip[t->k] + i->len;
 	u8 *skip;
 
+	trans_flags_back(t);
 	if (i->adsize == 4)
 		e8(&t->e, 0x67);
 	e8(&t->e, i->op);

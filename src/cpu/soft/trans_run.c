@@ -113,8 +113,6 @@ static void load_slot(struct trans *t, const struct insn *i, i32 off)
 static void put_pushes(struct trans *t, const struct run *r)
 {
 	fold(t, -1);
-	if (r->keep == KEEP_EAX)
-		trans_restore_flags(&t->e);
 	for (unsigned n = 0; n < r->n; n++)
 		store_slot(t, &t->in[r->k + n], 8 * (i32)(r->n - 1 - n));
 	e_lea(&t->e, HOST_RSP, HOST_RSP, -8 * (i32)r->n);
@@ -127,8 +125,6 @@ static void put_pops(struct trans *t, const struct run *r)
 	i32 extra = ret && last->op == 0xc2 ? (i32)(last->imm & 0xffff) : 0;
 
 	fold(t, 0);
-	if (r->keep == KEEP_EAX)
-		trans_restore_flags(&t->e);
 	for (unsigned n = 0; n + ret < r->n; n++)
 		load_slot(t, &t->in[r->k + n], 8 * (i32)n);
 	if (ret)
@@ -144,17 +140,21 @@ void trans_run(struct trans *t, unsigned n)
 	bool ret = is_ret(&t->in[t->k + n - 1]);
 
 	*r = (struct run){ .k = (u8)t->k, .n = (u8)n, .write = is_push(&t->in[t->k]) };
-	r->keep = ret ? KEEP_PACKED : t->live[t->k] ? KEEP_EAX : KEEP_NOT;
-	if (ret)
+	if (ret || t->live[t->k])
 		trans_pack_flags(t);
-	else if (r->keep == KEEP_EAX)
-		trans_save_flags(&t->e);
+	else
+		t->packed = false;
+	r->packed = t->packed;
+	for (unsigned k = t->k; k < t->k + n; k++)
+		t->packed_at |= (u32)t->packed << k;
 	check_run(t, r);
 	if (r->write)
 		put_pushes(t, r);
 	else
 		put_pops(t, r);
 	r->back = t->e.p;
+	if (t->v->cfg.off & CPU_OFF_FLAGS && !ret)
+		trans_flags_back(t);
 }
 
 /* The check failed: fill the table and try again, or one instruction after the other. */
@@ -167,11 +167,8 @@ void trans_run_cold(struct trans *t, const struct run *r)
 	e_call(e, t->j->delta, t->j->slow);
 	e_patch(e, e_jmp_hole(e), r->retry);
 	e_patch(e, r->cross, e->p);
-	if (r->keep == KEEP_EAX)
-		trans_restore_flags(e);
-	else if (r->keep == KEEP_PACKED)
-		trans_unpack_flags(e);
-	t->packed = t->ended = false;
+	t->packed = r->packed;
+	t->ended = false;
 	for (t->k = r->k; t->k < (unsigned)r->k + r->n; t->k++) {
 		e8(e, 0x41), e8(e, 0xbb), e32(e, t->k); /* mov r11d, k */
 		e_store(e, R11, RSP, VOFF(jr.site));

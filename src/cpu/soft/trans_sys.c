@@ -164,13 +164,11 @@ static void put_pushf(struct trans *t)
 {
 	struct emit *e = &t->e;
 
-	trans_save_flags(e);
-	e_store(e, RAX, RSP, VOFF(jr.packed));
+	trans_pack_flags(t);
 	put_rflags(e);
 	reg_imm(e, X_AND, R10, ~(u32)(FL_VM | FL_RF));
 	reg_imm(e, X_OR, R10, FL_ONE);
 	e_store(e, R10, RSP, VOFF(jr.tmp));
-	trans_restore_flags(e);
 	trans_push_tmp(t);
 }
 

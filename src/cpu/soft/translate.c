@@ -168,9 +168,11 @@ void trans_restore_flags(struct emit *e)
 
 static void pack_flags(struct emit *e)
 {
-	trans_save_flags(e);
+	e_mov(e, R11, RAX);
+	e8(e, 0x9f);			       /* lahf */
+	e8(e, 0x0f), e8(e, 0x90), e8(e, 0xc0); /* seto al */
 	e_store(e, RAX, RSP, VOFF(jr.packed));
-	e_load(e, RAX, RSP, VOFF(jr.rax));
+	e_mov(e, RAX, R11);
 }
 
 void trans_unpack_flags(struct emit *e)
@@ -180,12 +182,77 @@ void trans_unpack_flags(struct emit *e)
 	trans_restore_flags(e);
 }
 
+static void note_packed(struct trans *t)
+{
+	if (t->out_of_line) /* as in the copy in line */
+		return;
+	t->packed_at &= ~BIT(t->k);
+	t->packed_at |= (u32)t->packed << t->k;
+}
+
 void trans_pack_flags(struct trans *t)
 {
-	pack_flags(&t->e);
+	if (!t->packed)
+		pack_flags(&t->e);
 	t->packed = true;
-	if (!t->out_of_line && t->packed_from == 0xff)
-		t->packed_from = (u8)t->k;
+	note_packed(t);
+}
+
+void trans_flags_back(struct trans *t)
+{
+	if (t->packed && t->live[t->k])
+		trans_unpack_flags(&t->e);
+	t->packed = false;
+	note_packed(t);
+}
+
+/* SHLX, SHRX, SARX, PDEP, PEXT, MULX, RORX */
+static bool is_flagless_bmi(const struct insn *i)
+{
+	if (i->map == MAP_0F3A)
+		return i->op == 0xf0;
+	return i->map == MAP_0F38 && ((i->op == 0xf5 && i->pp >= 2) || (i->op == 0xf6 && i->pp == 3) ||
+				      (i->op == 0xf7 && i->pp));
+}
+
+/* Certainly leaves EFLAGS alone. The decoder only says which flags are surely overwritten. */
+static bool keeps_flags(const struct insn *i)
+{
+	if (i->cls == CLS_VEC || i->cls == CLS_X87)
+		return !i->flags_w;
+	if (i->enc == ENC_VEX)
+		return is_flagless_bmi(i);
+	switch (i->map) {
+	case MAP_1:
+		return i->op == 0x63 || (i->op >= 0x86 && i->op <= 0x99 && i->op != 0x8f) ||
+		       (i->op >= 0xa0 && i->op <= 0xa3) || (i->op >= 0xb0 && i->op <= 0xbf) ||
+		       i->op == 0xc6 || i->op == 0xc7;
+	case MAP_0F:
+		return (i->op & 0xf0) == 0x40 || (i->op & 0xf0) == 0x90 || (i->op & ~8u) == 0xb6 ||
+		       (i->op & ~8u) == 0xb7 || i->op >= 0xc8;
+	}
+	return false;
+}
+
+void trans_flags_for(struct trans *t, const struct insn *i)
+{
+	note_packed(t);
+	if (!t->packed || (!i->flags_r && keeps_flags(i)))
+		return;
+	if (i->flags_r || t->live[t->k + 1] & ~i->flags_w || t->exact_flags)
+		trans_flags_back(t);
+	else
+		t->packed = false; /* jr.packed still is what a fault of @i needs */
+}
+
+/* Live flags away from what a check clobbers. */
+static void pack_live(struct trans *t)
+{
+	if (t->live[t->k])
+		trans_pack_flags(t);
+	else
+		t->packed = false;
+	note_packed(t);
 }
 
 static void forget_branch(struct emit *e)
@@ -199,7 +266,7 @@ static void far_jump(struct trans *t, u64 rip)
 {
 	struct emit *e = &t->e;
 
-	if (t->exact_flags || needed_at(t, rip))
+	if (!t->packed && (t->exact_flags || needed_at(t, rip)))
 		pack_flags(e);
 	e_imm(e, R10, rip);
 	if (!is_canonical(rip)) /* straight off the end of the lower half: faults there */
@@ -238,10 +305,13 @@ static void add_link(struct trans *t, u8 *hole, u64 rip)
 
 static void direct_jump(struct trans *t, u64 rip)
 {
-	if (same_page(t, rip))
+	if (same_page(t, rip)) {
+		if (t->packed)
+			trans_unpack_flags(&t->e);
 		add_link(t, e_jmp_hole(&t->e), rip);
-	else
+	} else {
 		far_jump(t, rip);
+	}
 }
 
 /* -- memory checks -------------------------------------------------------------------------- */
@@ -271,31 +341,48 @@ static unsigned pow2_mask(unsigned size)
 	return m - 1;
 }
 
+static void put_crosses(struct emit *e, unsigned size) /* zero flag clear: r10..r10+size-1 does */
+{
+	e_lea(e, R11, R10, (i32)size - 1);
+	e_rr(e, false, 0x31, R10, R11); /* xor r11d, r10d */
+	e8(e, 0x41), e8(e, 0xf7), e8(e, 0xc3), e32(e, 0x1000); /* test r11d, 0x1000 */
+}
+
+/* Vectors are often not aligned. */
+static void put_cross_test(struct trans *t, struct slow *s)
+{
+	put_crosses(&t->e, s->size);
+	s->unaligned = e_jcc_hole(&t->e, CC_NE);
+	s->aligned = true;
+}
+
 /*
  * r10 = guest address -> r11 = what to add to it (reads), or that plus 1 (writes).
- * Clobbers flags unless they are live, in which case they are kept through eax.
+ * Clobbers EFLAGS; live flags are in jr.packed then.
  */
-void trans_check(struct trans *t, unsigned acc, unsigned size, bool aligned)
+void trans_check(struct trans *t, unsigned acc, unsigned size, enum align align)
 {
 	struct emit *e = &t->e;
 	struct slow *s = &t->slow[t->nr_slow++];
-	bool keep = t->live[t->k] != 0 && !t->packed;
+	bool was_packed = t->packed;
 
-	*s = (struct slow){ .k = (u8)t->k, .acc = (u8)acc, .size = (u8)size, .aligned = aligned,
-			    .keep = t->packed ? KEEP_PACKED : keep ? KEEP_EAX : KEEP_NOT };
-	if (keep)
-		trans_save_flags(e);
+	pack_live(t);
+	*s = (struct slow){ .k = (u8)t->k, .acc = (u8)acc, .size = (u8)size,
+			    .aligned = align == ALIGN_MUST,
+			    .keep = t->packed ? KEEP_PACKED : KEEP_NOT };
+	if (align == ALIGN_FREE && size >= 16 && !(t->v->cfg.off & CPU_OFF_ALIGN))
+		put_cross_test(t, s);
 	s->retry = e->p;
 	trans_lookup(e);
-	if (size > 1) {
+	if (size > 1 && align != ALIGN_KNOWN && !s->unaligned) {
 		e8(e, 0x41), e8(e, 0xf6), e8(e, 0xc2), e8(e, pow2_mask(size)); /* test r10b, mask */
 		s->unaligned = e_jcc_hole(e, CC_NE);
 	}
 	s->valid = e->p;
 	put_valid_test(e, acc);
 	s->miss = e_jcc_hole(e, CC_E);
-	if (keep)
-		trans_restore_flags(e);
+	if (t->v->cfg.off & CPU_OFF_FLAGS && !was_packed)
+		trans_flags_back(t);
 }
 
 /* r10 must be canonical: else the interpreter executes the instruction, which faults. The flags
@@ -319,9 +406,7 @@ static void put_unaligned(struct trans *t, const struct slow *s, u8 **ret_cross)
 	struct emit *e = &t->e;
 
 	e_patch(e, s->unaligned, e->p);
-	e_lea(e, R11, R10, s->size - 1);
-	e_rr(e, false, 0x31, R10, R11); /* xor r11d, r10d */
-	e8(e, 0x41), e8(e, 0xf7), e8(e, 0xc3), e32(e, 0x1000); /* test r11d, 0x1000 */
+	put_crosses(e, s->size);
 	*ret_cross = e_jcc_hole(e, CC_NE);
 	trans_lookup(e);
 	e_patch(e, e_jmp_hole(e), s->valid);
@@ -379,8 +464,47 @@ static void put_verify(struct trans *t)
 	e_rr(e, true, 0x39, R10, R11); /* cmp r11, r10 */
 	e8(e, 0x0f), e8(e, 0x85);
 	e32(e, (u32)(t->j->miss - (e->p + 4 + t->j->delta)));
+}
+
+/* Will the block begin by moving its live flags to jr.packed? That is where they come from if it was
+ * entered through the table. */
+static bool packs_first(const struct trans *t)
+{
+	if (t->poll_at == 0)
+		return t->live[0];
+	for (unsigned k = 0; k < t->n && t->live[k]; k++) {
+		const struct insn *i = &t->in[k];
+
+		if ((i->is_mem && i->mem_size) || i->attr & IA_STACK)
+			return true;
+		if (i->flags_r || i->flags_w)
+			return false;
+		if (ends_block(t, i))
+			return i->attr & IA_BRANCH && !is_direct(i);
+	}
+	return false;
+}
+
+/* Both entries; *ret_body: the one of jumps from other blocks, with the flags in EFLAGS. */
+static void put_entries(struct trans *t, u8 **ret_body)
+{
+	struct emit *e = &t->e;
+	u8 *over;
+
+	put_verify(t);
+	if (t->live[0] && packs_first(t)) {
+		e8(e, 0xeb), e8(e, 0); /* jmp over the packing */
+		over = e->p;
+		*ret_body = e->p;
+		pack_flags(e);
+		t->packed = true;
+		if (!e->full)
+			over[-1] = (u8)(e->p - over);
+		return;
+	}
 	if (t->live[0])
 		trans_unpack_flags(e);
+	*ret_body = e->p;
 }
 
 /* cfg.run_insns: count this block's instructions; finish_count() puts in how many. */
@@ -400,20 +524,19 @@ static void finish_count(struct trans *t)
 		*t->count = (u8)-t->n;
 }
 
-/* Leave when exit_req is set, or with cfg.run_insns when jr.left is negative. @keep: flags are live here. */
-static void put_poll(struct trans *t, bool keep)
+/* Leave when exit_req is set, or with cfg.run_insns when jr.left is negative. */
+static void put_poll(struct trans *t)
 {
 	struct emit *e = &t->e;
 
-	if (keep)
-		trans_save_flags(e);
+	pack_live(t);
 	e8(e, 0x83), e8(e, 0xbc), e8(e, 0x24);
 	e32(e, (u32)(t->count ? VOFF(jr.left) + 4 : VOFF(exit_req))), e8(e, 0);
 	t->poll = e_jcc_hole(e, CC_NE);
 	t->poll_k = (u8)t->k;
-	t->poll_keep = keep;
-	if (keep)
-		trans_restore_flags(e);
+	t->poll_keep = t->packed;
+	if (t->v->cfg.off & CPU_OFF_FLAGS)
+		trans_flags_back(t);
 }
 
 static void put_poll_exit(struct trans *t)
@@ -422,7 +545,7 @@ static void put_poll_exit(struct trans *t)
 
 	e_patch(e, t->poll, e->p);
 	if (t->poll_keep)
-		trans_restore_flags(e);
+		trans_unpack_flags(e);
 	e8(e, 0x41), e8(e, 0xbb), e32(e, t->poll_k);
 	e_store(e, R11, RSP, VOFF(jr.site));
 	e_call(e, t->j->delta, t->j->exit_poll);
@@ -439,23 +562,36 @@ static void put_chain_exit(struct trans *t, struct out *o)
 	o->pc = e->p;
 }
 
-static unsigned first_dead_point(const struct trans *t)
+/* Every loop has a jump that does not lead forward, or one whose target is not known. */
+static bool may_loop(const struct trans *t)
 {
+	const struct insn *i = &t->in[t->n - 1];
+
+	if (t->v->cfg.run_insns || t->v->cfg.off & CPU_OFF_POLL)
+		return true;
+	if (!(i->attr & IA_ENDS))
+		return false;
+	return !is_direct(i) || t->end_rip + i->imm <= t->rip0;
+}
+
+static unsigned poll_point(const struct trans *t)
+{
+	if (!may_loop(t))
+		return NO_POLL;
 	for (unsigned k = 0; k < t->n; k++)
 		if (!t->live[k] && !(k && trans_sys_goes_on(t, &t->in[k - 1]))) /* not behind STI */
 			return k;
-	return t->n;
+	return 0;
 }
 
 static void emit_body(struct trans *t)
 {
-	unsigned poll_at = first_dead_point(t), n;
+	unsigned n;
 
-	t->poll_at = poll_at;
 	for (t->k = 0; t->k < t->n; t->k++) {
 		t->host[t->k] = t->e.p;
-		if (t->k == poll_at || (t->k == 0 && poll_at == t->n))
-			put_poll(t, poll_at == t->n);
+		if (t->k == t->poll_at)
+			put_poll(t);
 		n = trans_run_length(t);
 		if (n) {
 			trans_run(t, n);
@@ -523,7 +659,7 @@ static struct block *finish(struct trans *t, gpa_t gpa, u32 key, const u8 *start
 		.rip = t->rip0, .gpa = gpa, .key = key, .start = off_of(t, start),
 		.body = off_of(t, body), .map = j->nr_map,
 		.len = (u16)(t->end_rip - t->rip0), .nr_insns = (u8)t->n,
-		.packed_from = t->packed_from,
+		.packed = t->packed_at,
 	};
 	for (unsigned k = 0; k < t->n; k++)
 		j->insn_map[j->nr_map++] = (off_of(t, t->host[k]) - b->start) << 12 |
@@ -568,7 +704,7 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 	t.nr_slow = t.nr_out = t.nr_seen = t.nr_runs = 0;
 	t.poll = t.count = NULL;
 	t.ended = t.packed = t.out_of_line = false;
-	t.packed_from = 0xff;
+	t.packed_at = 0;
 	t.exact_flags = v->cfg.exact_flags;
 	t.max_insns = v->cfg.max_block ? v->cfg.max_block : MAX_INSNS;
 	t.page = bytes - (v->s.rip & 0xfff);
@@ -577,9 +713,9 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 	if (!t.n)
 		return NULL;
 	compute_liveness(&t);
+	t.poll_at = poll_point(&t);
 	start = t.e.p;
-	put_verify(&t);
-	body = t.e.p;
+	put_entries(&t, &body);
 	if (v->cfg.run_insns)
 		put_count(&t);
 	emit_body(&t);

@@ -8,12 +8,13 @@
 #define VOFF(m)	  ((i32)offsetof(struct vcpu, m))
 #define GPROFF(n) (VOFF(s.gpr) + 8 * (i32)(n))
 
+#define NO_POLL	 MAX_INSNS
 #define MAX_SLOW (3 * MAX_INSNS + 8)
 
 /* What the slow stub passes to jit_slow(). */
 #define SITE(k, acc) ((u32)(k) | (u32)(acc) << 8)
 
-/* Where live flags are while a check runs. */
+/* Where live flags are while a check runs; KEEP_EAX is trans_sys.c's. */
 enum keep { KEEP_NOT, KEEP_EAX /* and the guest's rax in jr.rax */, KEEP_PACKED /* jr.packed */ };
 
 /* An out-of-line tail of a memory check. */
@@ -33,7 +34,7 @@ struct slow {
 struct run {
 	u8 k, n;	/* first instruction, how many */
 	bool write;	/* pushes */
-	u8 keep;	/* enum keep */
+	bool packed;	/* flags are in jr.packed */
 	u8 *cross, *miss, *retry, *back;
 };
 
@@ -55,8 +56,8 @@ struct trans {
 	unsigned max_insns;
 	bool exact_flags; /* tests: every flag is live everywhere */
 	bool ended;	  /* a jump out was emitted: nothing follows */
-	bool packed;	  /* the flags are in jr.packed from packed_from on */
-	u8 packed_from;	  /* index; 0xff = never */
+	bool packed;	  /* live flags are in jr.packed now, not in EFLAGS */
+	u32 packed_at;	  /* the same where instruction k may fault: bit k */
 	bool out_of_line; /* cold copies of a run: jr.site is set before each */
 	struct insn in[MAX_INSNS];
 	u64 rip[MAX_INSNS];
@@ -73,16 +74,27 @@ struct trans {
 	} seen[2]; /* of this page, behind the block's exits */
 	unsigned nr_seen;
 	unsigned nr_out;
-	unsigned poll_at; /* instruction before which exit_req is polled */
+	unsigned poll_at; /* instruction before which exit_req is polled; or NO_POLL */
 	u8 *poll;
 	u8 *count; /* put_count()'s hole */
 	u8 poll_k;
 	bool poll_keep;
 };
 
-void trans_check(struct trans *t, unsigned acc, unsigned size, bool aligned);
+/* What a check does about alignment. */
+enum align {
+	ALIGN_FREE,  /* any address; what crosses a page is the interpreter's */
+	ALIGN_MUST,  /* misaligned is the interpreter's (#GP) */
+	ALIGN_KNOWN, /* no test: it does not cross a page, or faults on the host as on the guest */
+};
+
+void trans_check(struct trans *t, unsigned acc, unsigned size, enum align align);
 void trans_check_canonical(struct trans *t);
-void trans_pack_flags(struct trans *t); /* EFLAGS -> jr.packed, for an indirect branch */
+/* Where live flags are: put them into jr.packed (clobbers r11) or back into EFLAGS, if not there. */
+void trans_pack_flags(struct trans *t);
+void trans_flags_back(struct trans *t);
+/* Before the code of @i itself, behind its checks: EFLAGS if it needs them there. */
+void trans_flags_for(struct trans *t, const struct insn *i);
 void trans_jump(struct trans *t, u64 rip);
 void trans_indirect(struct trans *t); /* to r10 */
 void trans_branch(struct trans *t, u8 *hole, u64 taken, u64 next);
