@@ -101,7 +101,7 @@ CLAIM(a_level_that_stays_comes_again_after_eoi)
 	write32(HPET + 0xf4, 0);
 	ioapic_set(20, 0x8042, 0);
 	write32(HPET + 0x100, 20 << 9 | 2 | 4); /* level, enabled, route 20 */
-	write32(HPET + 0x108, 1000);
+	write32(HPET + 0x108, 100000); /* 1 ms: not past while it is set */
 	write32(HPET + 0x10c, 0);
 	write32(HPET + 0x10, 1);
 	EXPECT(wait_for(&levels, 3, 1000000));
@@ -117,7 +117,7 @@ CLAIM(remote_irr_is_set_until_eoi)
 	write32(HPET + 0xf0, 0);
 	write32(HPET + 0xf4, 0);
 	write32(HPET + 0x100, 20 << 9 | 2 | 4);
-	write32(HPET + 0x108, 100);
+	write32(HPET + 0x108, 100000);
 	write32(HPET + 0x10c, 0);
 	write32(HPET + 0x10, 1);
 	for (unsigned n = 0; n < 1000 && !(ioapic_get(20) & BIT(14)); n++)
