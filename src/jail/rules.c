@@ -142,6 +142,7 @@ const struct jail_rule jail_rules[] = {
 	IS(fcntl, JAIL_ALL, 1, F_GETFD),
 	IS(fcntl, JAIL_ALL, 1, F_SETFD),
 	IS(fcntl, JAIL_ALL, 1, F_DUPFD_CLOEXEC),
+	IS(fcntl, JAIL_DATA, 1, F_OFD_SETLK),
 	ANY(poll, JAIL_ALL),
 	ANY(ppoll, JAIL_ALL),
 
