@@ -156,6 +156,23 @@ void api_release(struct api *a)
 	pthread_mutex_unlock(&a->lock);
 }
 
+struct vm *api_lock_vm(struct api *a, struct err *e)
+{
+	struct vm *vm = api_vm(a, e);
+
+	if (vm && vm_lock(vm, e)) {
+		api_release(a);
+		return NULL;
+	}
+	return vm;
+}
+
+void api_unlock_vm(struct api *a, struct vm *vm)
+{
+	vm_unlock(vm);
+	api_release(a);
+}
+
 int api_state(struct api *a, unsigned *ret, struct err *e)
 {
 	enum vm_state s = VM_STATE_RUNNING;

@@ -23,6 +23,7 @@
 #include "base/types.h"
 
 struct api;
+struct opener;
 struct vm;
 struct vm_config;
 
@@ -33,14 +34,12 @@ struct api_opts {
 	int listen_fd;	   /* taken over; -1 = no server, only api_load_config() */
 	const char *id;	   /* borrowed, as all here */
 	bool firecracker;  /* serve that tree */
+	struct opener *opener; /* opens what requests name; NULL = this process does */
 	u64 max_payload, mmds_limit; /* bytes */
 	bool boot_timer;
 	bool enable_pci; /* virtio devices on PCI, not behind MMIO */
 	u64 start_us, start_cpu_us, parent_cpu_us; /* when the process began; 0 = not known */
 };
-
-/* A listening socket at @path, which must not exist yet. Descriptor or -errno. */
-int api_socket(const char *path, struct err *e) MUST_CHECK;
 
 struct api *api_new(const struct api_opts *o, struct err *e) MUST_CHECK;
 void api_free(struct api *a); /* ends the thread; NULL is fine */

@@ -71,6 +71,9 @@ int api_state(struct api *a, unsigned *ret, struct err *e) MUST_CHECK;
 /* The VM, for the rest of a request: it stays until api_release(). NULL with *e if it is gone. */
 struct vm *api_vm(struct api *a, struct err *e) MUST_CHECK;
 void api_release(struct api *a);
+/* The same with its board lock, for vmm/vm_dev.h. */
+struct vm *api_lock_vm(struct api *a, struct err *e) MUST_CHECK;
+void api_unlock_vm(struct api *a, struct vm *vm);
 /* Have the main thread start a->start. Waits for the outcome. */
 int api_request_start(struct api *a, struct err *e) MUST_CHECK;
 
@@ -81,6 +84,7 @@ void api_tick(struct api *a);
 
 int api_open(struct api *a, const char *path, int flags, struct err *e) MUST_CHECK;
 int api_listen_at(struct api *a, const char *path, struct err *e) MUST_CHECK;
+void api_unlink(struct api *a, const char *path); /* a socket of ours */
 int api_open_tap(struct api *a, const char *name, struct err *e) MUST_CHECK;
 
 /* -- Firecracker tree ---------------------------------------------------------------------- */
@@ -91,6 +95,7 @@ void fc_fini(struct fc *fc);
 json_t *fc_show(const struct api *a) MUST_CHECK;
 int fc_make_config(struct api *a, struct vm_config *c, struct err *e) MUST_CHECK;
 void fc_close_config(struct vm_config *c);
+struct bucket_config fc_bucket_config(const struct fc_bucket *b);
 
 /* The functions of fc_routes[], by file. */
 int fc_get_info(struct api_call *c, struct err *e);

@@ -94,7 +94,7 @@ json_t *fc_show(const struct api *a)
 
 /* -- started: struct vm_config ------------------------------------------------------------------ */
 
-static struct bucket_config bucket(const struct fc_bucket *b)
+struct bucket_config fc_bucket_config(const struct fc_bucket *b)
 {
 	return (struct bucket_config){ .size = b->size,
 				       .one_time_burst = b->one_time_burst,
@@ -103,7 +103,8 @@ static struct bucket_config bucket(const struct fc_bucket *b)
 
 static struct limit_config limit(const struct fc_limiter *l)
 {
-	return (struct limit_config){ .bandwidth = bucket(&l->bandwidth), .ops = bucket(&l->ops) };
+	return (struct limit_config){ .bandwidth = fc_bucket_config(&l->bandwidth),
+				       .ops = fc_bucket_config(&l->ops) };
 }
 
 static int copy_fd(int fd, i32 *ret, struct err *e)
@@ -276,7 +277,7 @@ static int make_rest(const struct api *a, struct vm_config *c, struct err *e)
 
 static int make_serial(const struct fc *fc, struct vm_config *c, struct err *e)
 {
-	c->serial_limit = bucket(&fc->serial.limiter);
+	c->serial_limit = fc_bucket_config(&fc->serial.limiter);
 	if (fc->serial_fd < 0) {
 		strcpy(c->serial, "stdio");
 		return 0;

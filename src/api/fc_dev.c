@@ -2,6 +2,8 @@
 /* fc_dev.c - Firecracker tree: disks, network, pmem, vsock, random numbers */
 #include "api/api_int.h"
 
+#include "vmm/vm_dev.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -156,6 +158,47 @@ int fc_put_net(struct api_call *c, struct err *e)
 	return 0;
 }
 
+/* One bucket of a running NIC, and what GET /vm/config says of it. */
+static int set_bucket(struct vm *vm, const char *id, bool tx, enum ratelimit_kind k,
+		      struct fc_bucket *shown, const struct fc_bucket *b, struct err *e)
+{
+	const struct bucket_config cfg = fc_bucket_config(b);
+
+	TRY(vm_net_limit(vm, id, tx, k, &cfg, e));
+	*shown = *b;
+	return 0;
+}
+
+static int set_limiter(struct vm *vm, const char *id, bool tx, struct fc_limiter *shown,
+		       const struct fc_limiter *l, struct err *e)
+{
+	if (body_has(l, LIMITER_BANDWIDTH))
+		TRY(set_bucket(vm, id, tx, RATELIMIT_BYTES, &shown->bandwidth, &l->bandwidth, e));
+	if (body_has(l, LIMITER_OPS))
+		TRY(set_bucket(vm, id, tx, RATELIMIT_OPS, &shown->ops, &l->ops, e));
+	shown->given |= l->given;
+	return 0;
+}
+
+static int patch_net(struct api *a, struct fc_net *n, const struct fc_net_patch *p, struct err *e)
+{
+	struct vm *vm = api_lock_vm(a, e);
+	int r = 0;
+
+	if (!vm)
+		return -e->code;
+	if (body_has(p, NET_PATCH_RX))
+		r = set_limiter(vm, n->id, false, &n->rx, &p->rx, e);
+	if (!r && body_has(p, NET_PATCH_TX))
+		r = set_limiter(vm, n->id, true, &n->tx, &p->tx, e);
+	api_unlock_vm(a, vm);
+	if (r)
+		return r;
+	n->given |= (body_has(p, NET_PATCH_RX) ? 1u << NET_RX : 0) |
+		    (body_has(p, NET_PATCH_TX) ? 1u << NET_TX : 0);
+	return 0;
+}
+
 int fc_patch_net(struct api_call *c, struct err *e)
 {
 	const struct fc_net_patch *n = c->body;
@@ -163,7 +206,7 @@ int fc_patch_net(struct api_call *c, struct err *e)
 
 	for (u32 i = 0; i < fc->nr_nets; i++)
 		if (!strcmp(fc->net[i].id, n->id))
-			return err_set(e, ENOSYS, "rate limits: not built in yet");
+			return patch_net(c->api, &fc->net[i], n, e);
 	return err_set(e, ENOENT, "Invalid interface ID - not found.");
 }
 
@@ -179,9 +222,26 @@ int fc_patch_pmem(struct api_call *c, struct err *e)
 	return err_set(e, ENOENT, "pmem device \"%s\": not found", c->id);
 }
 
-int fc_put_vsock(struct api_call *c UNUSED, struct err *e)
+int fc_put_vsock(struct api_call *c, struct err *e)
 {
-	return err_set(e, ENOSYS, "vsock: not built in yet");
+	const struct fc_vsock *v = c->body;
+	struct fc *fc = &c->api->fc;
+	int fd;
+
+	fc->boot_path = true;
+	c->deprecated = body_has(v, VSOCK_ID);
+	if (fc->has_vsock) { /* the socket may be meant to stay where it is */
+		fd_close(&fc->vsock_fd);
+		api_unlink(c->api, fc->vsock.uds_path);
+		fc->has_vsock = false;
+	}
+	fd = api_listen_at(c->api, v->uds_path, e);
+	if (fd < 0)
+		return err_wrap(e, "Cannot create backend for vsock device: UnixBind");
+	fc->vsock = *v;
+	fc->vsock_fd = fd;
+	fc->has_vsock = true;
+	return 0;
 }
 
 int fc_put_entropy(struct api_call *c, struct err *e UNUSED)

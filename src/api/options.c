@@ -26,6 +26,7 @@ static const struct option_def options[] = {
 	OPT(OPT_TEXT, "--config-file", config_file, "JSON file with the VM's configuration: start it at once"),
 	OPT(OPT_TEXT, "--metadata", metadata, "JSON file with the contents of the metadata service"),
 	OPT(OPT_FLAG, "--no-api", no_api, "no socket; with --config-file"),
+	OPT(OPT_TEXT, "--engine", engine, "what runs the CPUs: auto (default), soft or kvm; not Firecracker's"),
 	OPT(OPT_FLAG, "--boot-timer", boot_timer, "log how long the guest takes to say that it has booted"),
 	OPT(OPT_FLAG, "--enable-pci", enable_pci, "virtio devices on PCI, not behind MMIO"),
 	OPT(OPT_TEXT, "--seccomp-filter", seccomp_filter, "refused: the filters are built in"),
@@ -97,6 +98,9 @@ static int check(const struct fc_options *o, struct err *e)
 	if (o->seccomp_filter)
 		return err_set(e, ENOTSUP, "--seccomp-filter: not supported: the filters are built "
 					   "in; --no-seccomp turns them off");
+	if (o->engine && strcmp(o->engine, "auto") && strcmp(o->engine, "soft") &&
+	    strcmp(o->engine, "kvm"))
+		return err_set(e, EINVAL, "--engine: \"%.40s\": want auto, soft or kvm", o->engine);
 	if (o->id && (!*o->id || strlen(o->id) > 64 || o->id[strspn(o->id, allowed)]))
 		return err_set(e, EINVAL, "--id: \"%.70s\": want 1 to 64 letters, digits and '-'",
 			       o->id);

@@ -18,7 +18,9 @@
 #include "base/compiler.h"
 #include "base/log.h"
 #include "cfg/cfg.h"
+#include "cpu/cpu.h"
 #include "jail/jail.h"
+#include "os/opener.h"
 #include "os/os.h"
 #include "vmm/vmm.h"
 
@@ -30,9 +32,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONFIG_MAX (4u << 20)
+#define MAX_FILES  1024 /* descriptors */
 
 /* All of a file the command line names, with a terminator. */
 static char *read_text(const char *path, size_t *len, struct err *e)
@@ -266,13 +270,23 @@ static int configure(struct api *api, const struct fc_options *o, struct err *e)
 	return 0;
 }
 
+/* What the process took from the host before it entered its jail. */
+struct host {
+	struct opener *opener;
+	int kvm_fd; /* -1: the software engine */
+};
+
 /* One try to start: the VM runs, or NULL with *e. */
-static struct vm *start(struct vm_config *c, struct err *e)
+static struct vm *start(struct vm_config *c, const struct host *host, struct err *e)
 {
 	struct vm *vm;
 
-	c->jail = CFG_JAIL_OFF; /* requests name files, and the API has its thread by now */
+	c->jail = CFG_JAIL_OFF; /* the process is in it already, or is not to be */
+	c->engine = host->kvm_fd < 0 ? CFG_ENGINE_SOFT : CFG_ENGINE_KVM;
+	c->kvm_fd = host->kvm_fd < 0 ? -1 : fcntl(host->kvm_fd, F_DUPFD_CLOEXEC, 0);
 	vm = vm_new(c, e);
+	if (vm)
+		vm_set_opener(vm, host->opener);
 	if (vm && vm_start(vm, e)) {
 		vm_free(vm);
 		term_restore();
@@ -295,7 +309,23 @@ static int run_to_end(struct api *api, struct vm *vm)
 	return end == VM_FAILED ? FC_EXIT_ERROR : 0;
 }
 
-static int serve(struct api *api, const struct fc_options *o, struct err *e)
+/* From here on nothing is opened by name but through the broker. */
+static int confine(struct err *e)
+{
+	const struct jail_spec s = { .role = JAIL_SETUP, .max_files = MAX_FILES };
+	struct jail_report r;
+	char line[200];
+
+	tzset(); /* or the log's first line reads the time zone */
+	TRY(jail_enter(&s, &r, e));
+	for (enum jail_layer l = 0; l < JAIL_LAYERS; l++)
+		if (!r.layer[l].in_force)
+			log_warn("%s", jail_report_line(&r, l, line, sizeof line));
+	return 0;
+}
+
+static int serve(struct api *api, const struct fc_options *o, const struct host *host,
+		 struct err *e)
 {
 	struct vm_config *c;
 	struct vm *vm = NULL;
@@ -303,8 +333,10 @@ static int serve(struct api *api, const struct fc_options *o, struct err *e)
 
 	if (status)
 		return status;
+	if (!o->no_seccomp && confine(e))
+		return FC_EXIT_ERROR;
 	if (o->config_file) {
-		if (api_start_config(api, &c, e) || !(vm = start(c, e)))
+		if (api_start_config(api, &c, e) || !(vm = start(c, host, e)))
 			return FC_EXIT_BAD_CONFIG;
 		api_started(api, vm, NULL);
 	}
@@ -313,10 +345,43 @@ static int serve(struct api *api, const struct fc_options *o, struct err *e)
 	while (!vm) {
 		struct err why = { 0 };
 
-		vm = start(api_wait_start(api), &why);
+		vm = start(api_wait_start(api), host, &why);
 		api_started(api, vm, &why);
 	}
 	return run_to_end(api, vm);
+}
+
+/* KVM where it can run the guest, else the software engine, unless told which. */
+static int choose_engine(const struct fc_options *o, struct host *h, struct err *e)
+{
+	struct err why = { 0 };
+
+	if (o->engine && !strcmp(o->engine, "soft"))
+		return 0;
+	h->kvm_fd = cpu_kvm_open(&why);
+	if (h->kvm_fd >= 0)
+		return 0;
+	h->kvm_fd = -1;
+	if (o->engine && !strcmp(o->engine, "kvm"))
+		return err_set(e, why.code, "--engine kvm: %.200s", why.msg);
+	return 0;
+}
+
+static int open_host(const struct fc_options *o, const char *sock, struct host *h, int *listen_fd,
+		     struct err *e)
+{
+	const struct opener_policy p = { .taps = true };
+
+	if (!o->no_seccomp) {
+		h->opener = opener_start(&p, e);
+		if (!h->opener)
+			return -e->code;
+	}
+	TRY(choose_engine(o, h, e));
+	if (o->no_api)
+		return 0;
+	*listen_fd = opener_listen(h->opener, sock, e); /* who made it removes it */
+	return *listen_fd < 0 ? *listen_fd : 0;
 }
 
 static int main_api(const struct fc_options *o)
@@ -333,23 +398,26 @@ static int main_api(const struct fc_options *o)
 		.parent_cpu_us = o->parent_cpu_us,
 	};
 	const char *sock = o->api_sock ? o->api_sock : "/run/firecracker.socket";
+	struct host h = { .kvm_fd = -1 };
 	struct err e = { 0 };
-	struct api *api;
+	struct api *api = NULL;
 	int status = FC_EXIT_ERROR;
 
 	a.mmds_limit = o->mmds_limit ? o->mmds_limit : a.max_payload;
-	if (!o->no_api)
-		a.listen_fd = api_socket(sock, &e);
-	api = !o->no_api && a.listen_fd < 0 ? NULL : api_new(&a, &e);
+	if (!open_host(o, sock, &h, &a.listen_fd, &e)) {
+		a.opener = h.opener;
+		api = api_new(&a, &e);
+	}
 	if (api)
-		status = serve(api, o, &e);
+		status = serve(api, o, &h, &e);
 	if (status && e.code) {
 		log_error("%s", e.msg);
 		fprintf(stderr, "vireo-vm: %s\n", e.msg);
 	}
 	api_free(api);
-	if (a.listen_fd >= 0)
-		unlink(sock);
+	if (a.listen_fd >= 0 && opener_unlink(h.opener, sock, &e))
+		log_warn("%s", e.msg);
+	opener_stop(h.opener);
 	return status;
 }
 

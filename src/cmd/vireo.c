@@ -10,6 +10,7 @@
 #include "boot/boot.h"
 #include "cfg/cfg.h"
 #include "cpu/cpu.h"
+#include "ctl/ctl.h"
 #include "disk/disk.h"
 #include "net/net.h"
 #include "os/os.h"
@@ -40,6 +41,7 @@ struct launch {
 	unsigned nr_net;
 	bool own_socket; /* the serial socket's path is ours to remove on failure */
 	bool own_vsock;	 /* and the vsock's */
+	char control[CTL_PATH]; /* its control socket, ours to remove; "" = none */
 	struct termios tty;
 	bool has_tty;
 };
@@ -390,6 +392,28 @@ static int choose_engine(struct vm_config *c, struct err *e)
 	return 0;
 }
 
+/* Its name among the running VMs. Without a run directory it runs all the same. */
+static int open_control(struct launch *l, struct err *e)
+{
+	struct vm_config *c = &l->cfg;
+	struct err why = { 0 };
+	int fd;
+
+	if (!*c->name)
+		snprintf(c->name, sizeof c->name, "vm-%d", (int)getpid());
+	fd = ctl_listen(c->name, l->control, &why);
+	if (fd >= 0) {
+		c->control_fd = fd;
+		return 0;
+	}
+	l->control[0] = '\0';
+	if (fd == -EADDRINUSE)
+		return err_set(e, EADDRINUSE, "--name: %s", why.msg);
+	if (c->verbose)
+		fprintf(stderr, "vireo: no control socket: %s\n", why.msg);
+	return 0;
+}
+
 static int open_all(struct launch *l, struct err *e)
 {
 	TRY(check_host(&l->cfg, e));
@@ -400,6 +424,7 @@ static int open_all(struct launch *l, struct err *e)
 	TRY(open_shares(&l->cfg, e));
 	TRY(open_serial(l, e));
 	TRY(open_vsock(l, e));
+	TRY(open_control(l, e));
 	return open_nets(l, e);
 }
 
@@ -407,7 +432,7 @@ static int open_all(struct launch *l, struct err *e)
  */
 
 #define FD_CONFIG 3
-#define FDS_MAX   (3 + CFG_INITRDS + CFG_DISKS * (1 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 2)
+#define FDS_MAX   (4 + CFG_INITRDS + CFG_DISKS * (1 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 2)
 
 struct fd_list {
 	struct proc_fd map[FDS_MAX];
@@ -442,6 +467,7 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 		pass(l, &c->share[i].fd);
 	pass(l, &c->serial_fd);
 	pass(l, &c->vsock.fd);
+	pass(l, &c->control_fd);
 }
 
 static int write_config(const struct vm_config *c, struct err *e)
@@ -501,6 +527,8 @@ static void clean_up(struct launch *l)
 		unlink(l->cfg.serial + 5);
 	if (l->own_vsock)
 		unlink(l->cfg.vsock.uds_path);
+	if (*l->control)
+		unlink(l->control);
 	for (unsigned i = 0; i < l->nr_net; i++) {
 		proc_kill(&l->net[i], SIGTERM);
 		proc_wait(&l->net[i]);
@@ -578,6 +606,10 @@ static int cmd_help(int argc UNUSED, char **argv UNUSED)
 {
 	fputs("usage: vireo COMMAND\n\n"
 	      "  run           boot a virtual machine (vireo run --help)\n"
+	      "  list          running virtual machines\n"
+	      "  info          what one of them is (vireo info NAME)\n"
+	      "  pause, resume stop its CPUs, and let them go on\n"
+	      "  stop          shut it down (vireo stop [-f] NAME)\n"
 	      "  disk          make, convert, check disk images (vireo disk --help)\n"
 	      "  image build   make a bootable Debian disk (vireo image build --help)\n"
 	      "  help          this text\n\n"
@@ -597,6 +629,8 @@ static const struct {
 	const char *name;
 	int (*fn)(int argc, char **argv);
 } commands[] = {
+	{ "list", ctl_list_main }, { "info", ctl_info_main }, { "pause", ctl_pause_main },
+	{ "resume", ctl_resume_main }, { "stop", ctl_stop_main },
 	{ "run", cmd_run },     { "image", cmd_image }, { "disk", disk_main }, { "help", cmd_help },
 	{ "--help", cmd_help }, { "-h", cmd_help },     { "--version", cmd_version },
 };

@@ -21,6 +21,12 @@ const char *vm_end_name(enum vm_end end)
 	return name[end];
 }
 
+void vm_set_opener(struct vm *vm, struct opener *o)
+{
+	vm->opener = o;
+	vm->opener_borrowed = true;
+}
+
 static u64 deadline(void)
 {
 	return os_now_ns() + VM_WAIT_MS * 1000000ull;

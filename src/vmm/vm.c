@@ -480,7 +480,8 @@ void vm_free(struct vm *vm)
 		loop_free(vm->loop);
 	}
 	fd_close(&vm->signals.fd);
-	opener_stop(vm->opener);
+	if (!vm->opener_borrowed)
+		opener_stop(vm->opener);
 	pthread_cond_destroy(&vm->parked);
 	pthread_cond_destroy(&vm->resumed);
 	pthread_mutex_destroy(&vm->lock);

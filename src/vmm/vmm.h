@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/types.h"
 
+struct opener;
 struct vm;
 struct vm_config;
 
@@ -57,6 +58,9 @@ int vm_start(struct vm *vm, struct err *e) MUST_CHECK;
  * Return: the exit status; *e is set if end is VM_FAILED.
  */
 int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e) MUST_CHECK;
+
+/* Names its devices connect to go through @o, borrowed. Between vm_new() and vm_start(). */
+void vm_set_opener(struct vm *vm, struct opener *o);
 
 void vm_free(struct vm *vm);
 

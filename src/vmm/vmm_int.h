@@ -76,6 +76,7 @@ struct vm {
 	struct dev *disk[CFG_DISKS];
 	struct agent *agent; /* "-- CMD" */
 	struct opener *opener; /* opens names for us from outside the jail; NULL = not needed */
+	bool opener_borrowed;
 	struct vsock_backend *vsock;
 	struct dev *balloon; /* transport */
 

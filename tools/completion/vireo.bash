@@ -51,6 +51,10 @@ _vireo_disk() {
   esac
 }
 
+_vireo_names() {
+  "${COMP_WORDS[0]}" list 2>/dev/null | awk 'NR > 1 { print $1 }'
+}
+
 _vireo() {
   local cur prev words cword i
   if declare -F _init_completion >/dev/null; then
@@ -62,7 +66,9 @@ _vireo() {
     [ "${words[i]}" != -- ] || { COMPREPLY=(); return; }
   done
   case $cword:${words[1]} in
-    1:*) COMPREPLY=($(compgen -W "run image disk help version" -- "$cur")) ;;
+    1:*) COMPREPLY=($(compgen -W "run list info pause resume stop image disk help version" -- "$cur")) ;;
+    *:list) COMPREPLY=($(compgen -W "--json --help" -- "$cur")) ;;
+    *:info | *:pause | *:resume | *:stop) COMPREPLY=($(compgen -W "$(_vireo_names) --help" -- "$cur")) ;;
     *:run) _vireo_run "$cur" "$prev" ;;
     *:image) _vireo_image "$cur" "$prev" ;;
     *:disk) _vireo_disk "$cur" "$prev" ;;
