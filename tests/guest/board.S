@@ -23,14 +23,14 @@ _start:
 	cmpl $0x2badb002, %eax
 	jne triple
 	movl %ebx, %ebp
-	movl 16(%ebp), %esi	/* cmdline */
+	call args
 	call print
 	testl $8, (%ebp)	/* modules? */
 	jz 1f
 	movl 24(%ebp), %ecx	/* mods_addr */
 	movl (%ecx), %esi
 	call print
-1:	movl 16(%ebp), %esi
+1:	call args
 	movb (%esi), %al
 	cmpb $'d', %al
 	je debug_exit
@@ -86,6 +86,14 @@ reset_92:
 	jmp halt
 triple:	lidt no_idt
 	ud2
+
+/* %esi: the command line behind its first word, the image's name. */
+args:
+	movl 16(%ebp), %esi
+1:	lodsb
+	cmpb $' ', %al
+	jne 1b
+	ret
 
 /* Print the string at %esi and a newline. */
 print:	movw $0x3f8, %dx
