@@ -110,6 +110,17 @@ void blk_no_flush(struct blk *b)
 	b->no_flush = true;
 }
 
+bool blk_wait_any(struct blk *b)
+{
+	if (b->in_flight) {
+		b->drv->wait(b);
+		return true;
+	}
+	if (b->base && blk_wait_any(b->base))
+		return true;
+	return b->drv->wait_below && b->drv->wait_below(b);
+}
+
 unsigned blk_in_flight(const struct blk *b)
 {
 	return b->in_flight;

@@ -27,6 +27,8 @@ struct blk_driver {
 	void (*plug)(struct blk *b, bool on);
 	/* Block until at least one step of something in flight is done. */
 	void (*wait)(struct blk *b);
+	/* As wait(), of nodes below other than b->base; false if nothing is in flight there. */
+	bool (*wait_below)(struct blk *b);
 	/* As blk_status(), blk_resize(); may be NULL. */
 	int (*status)(struct blk *b, u64 offset, u64 len, struct blk_extent *ret);
 	int (*resize)(struct blk *b, u64 size, struct err *e);
@@ -48,6 +50,9 @@ struct blk {
 void blk_init(struct blk *b, const struct blk_driver *drv, struct loop *l, struct blk *base);
 /* @error: 0 or positive errno. May lead to new submissions. @r is gone afterwards. */
 void blk_complete(struct blk *b, struct blk_req *r, int error);
+
+/* One step of whatever is in flight in this node or below it; false if nothing is. */
+bool blk_wait_any(struct blk *b);
 
 /*
  * blk_slice() - the part of an I/O vector that covers bytes [from, from + len)
@@ -71,6 +76,7 @@ enum file_flags {
 	FILE_NO_DIRECT = 2, /* never complete anything inside submit() */
 	/* What a format stands on: any byte may be addressed, info.size is exact, growable. */
 	FILE_BYTES = 4,
+	FILE_SHARED = 8, /* no lock: another node of ours has the file open as well */
 };
 
 struct blk *blk_open_file_with(struct loop *l, int fd, bool read_only, unsigned flags,

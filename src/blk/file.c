@@ -471,7 +471,7 @@ struct blk *blk_open_file_with(struct loop *l, int fd, bool read_only, unsigned 
 		f->slot[i].next_free = f->free;
 		f->free = &f->slot[i];
 	}
-	if (!get_size(f, e) && !check_mode(f, e) && !lock(f, e))
+	if (!get_size(f, e) && !check_mode(f, e) && ((flags & FILE_SHARED) || !lock(f, e)))
 		f->aio = flags & FILE_THREADS ? aio_new_threads(l, e) : aio_new(l, e);
 	if (!f->aio) {
 		file_close(&f->b);

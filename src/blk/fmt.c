@@ -277,6 +277,16 @@ static void fmt_wait(struct blk *b)
 	on->drv->wait(on);
 }
 
+static bool fmt_wait_below(struct blk *b)
+{
+	struct fmt *f = (struct fmt *)b;
+
+	for (unsigned i = 0; i < f->nr_extent; i++)
+		if (blk_wait_any(f->extent[i]))
+			return true;
+	return f->backing && blk_wait_any(f->backing);
+}
+
 static void fmt_close(struct blk *b)
 {
 	struct fmt *f = (struct fmt *)b;
@@ -319,6 +329,7 @@ static const struct blk_driver fmt_driver = {
 	.submit = fmt_submit,
 	.plug = fmt_plug,
 	.wait = fmt_wait,
+	.wait_below = fmt_wait_below,
 	.status = fmt_status,
 	.resize = fmt_resize,
 	.close = fmt_close,
@@ -381,6 +392,11 @@ int image_probe(struct blk *file, enum image_format *ret, struct err *e)
 struct blk *image_open_file(struct loop *l, int fd, bool read_only, struct err *e)
 {
 	return blk_open_file_with(l, fd, read_only, FILE_BYTES, e);
+}
+
+struct blk *image_open_file_shared(struct loop *l, int fd, bool read_only, struct err *e)
+{
+	return blk_open_file_with(l, fd, read_only, FILE_BYTES | FILE_SHARED, e);
 }
 
 static void drop_opts(const struct image_opts *o)
@@ -550,6 +566,16 @@ struct blk *image_backing(struct blk *b)
 	struct fmt *f = as_fmt(b);
 
 	return f ? f->backing : NULL;
+}
+
+struct blk *image_swap_backing(struct blk *b, struct blk *with)
+{
+	struct fmt *f = as_fmt(b);
+	struct blk *old = f ? f->backing : NULL;
+
+	if (f)
+		f->backing = with;
+	return old;
 }
 
 void image_get_info(struct blk *b, struct image_info *ret)

@@ -37,6 +37,10 @@ int image_probe(struct blk *file, enum image_format *ret, struct err *e) MUST_CH
 /* The file behind @fd (taken over) for an image to stand on. */
 struct blk *image_open_file(struct loop *l, int fd, bool read_only, struct err *e) MUST_CHECK;
 
+/* The same without a lock: another node of this process has the file open. */
+struct blk *image_open_file_shared(struct loop *l, int fd, bool read_only,
+				   struct err *e) MUST_CHECK;
+
 struct image_opts {
 	bool read_only;
 	bool no_backing;     /* open without the backing node: what it holds reads as zeroes */
@@ -76,6 +80,11 @@ struct image_info {
 
 bool image_new_is_zero(struct blk *b); /* a new image of this format reads as zeroes */
 struct blk *image_backing(struct blk *b); /* of an open node; NULL if there is none */
+/*
+ * Stand on another node with the same contents, or on none, with nothing in flight; what
+ * the image says does not change. Return: the old one, the caller's now. Images only.
+ */
+struct blk *image_swap_backing(struct blk *b, struct blk *with) MUST_CHECK;
 
 #define IMAGE_LAYERS  32
 #define IMAGE_EXTENTS 32
