@@ -224,6 +224,8 @@ static void job_end(struct co *c)
 	live_bury(l, j->to);
 	live_bury(l, j->from);
 	free_job(j);
+	if (l->ended)
+		l->ended(l->ended_ctx, &l->status);
 }
 
 struct job *live_new_job(struct live *l, enum live_kind kind, struct err *e)
@@ -342,8 +344,8 @@ struct blk *live_top(struct blk *b)
 	return b->base;
 }
 
-void live_on_resize(struct blk *b, void (*fn)(void *ctx), void *ctx)
+void live_on_end(struct blk *b, void (*fn)(void *ctx, const struct live_status *s), void *ctx)
 {
-	as_live(b)->resized = fn;
-	as_live(b)->resized_ctx = ctx;
+	as_live(b)->ended = fn;
+	as_live(b)->ended_ctx = ctx;
 }

@@ -41,8 +41,8 @@ struct live_status {
 /* Above @top, which is taken over; persistent bitmaps of a qcow2 image are loaded. */
 struct blk *live_open(struct blk *top, struct err *e) MUST_CHECK;
 struct blk *live_top(struct blk *b); /* the image below; changes with jobs */
-/* Called whenever the size has changed, by a job. */
-void live_on_resize(struct blk *b, void (*fn)(void *ctx), void *ctx);
+/* Called at the end of every job, when its status is final; the size may be another one. */
+void live_on_end(struct blk *b, void (*fn)(void *ctx, const struct live_status *s), void *ctx);
 
 void live_get_status(struct blk *b, struct live_status *ret);
 void live_cancel(struct blk *b); /* asks the job to end soon */

@@ -64,8 +64,8 @@ struct live {
 	struct blk *grave[4]; /* nodes to close */
 	unsigned nr_grave;
 	struct task bury_task;
-	void (*resized)(void *ctx);
-	void *resized_ctx;
+	void (*ended)(void *ctx, const struct live_status *s);
+	void *ended_ctx;
 };
 
 static inline struct live *as_live(struct blk *b)

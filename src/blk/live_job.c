@@ -116,8 +116,6 @@ static int run_resize(struct job *j, struct err *e)
 		if (dirty_resize(&m->d, l->b.info.size))
 			r = err_set(e, ENOMEM, "disk: out of memory for bitmaps");
 	job_thaw(j);
-	if (l->resized)
-		l->resized(l->resized_ctx);
 	return r;
 }
 

@@ -273,14 +273,19 @@ static int make_plan(struct qcow2 *q, u64 off, u64 len, struct plan *p)
 	return 0;
 }
 
+/* What is not in the image may be somewhere else, although the image was opened alone. */
+static bool has_below(const struct qcow2 *q, u64 off)
+{
+	return q->f.backing ? off < q->f.backing->info.size : *q->backing != '\0';
+}
+
 static bool reads_zero(struct qcow2 *q, u64 off, u64 len)
 {
 	struct q_map m;
 
 	if (q_lookup(q, off, len, &m) || m.len < len)
 		return false;
-	return m.type == Q_ZEROES ||
-	       (m.type == Q_UNMAPPED && (!q->f.backing || off >= q->f.backing->info.size));
+	return m.type == Q_ZEROES || (m.type == Q_UNMAPPED && !has_below(q, off));
 }
 
 /* What must be written beside the request's data: [from, from + len) as the guest sees it. */
@@ -473,7 +478,7 @@ int q_drop_range(struct qcow2 *q, u64 off, u64 len, bool zeroes)
 	u64 end = off + len, first = align_up(off, q->cluster_size);
 	u64 last = end == q->f.b.info.size ? align_up(end, q->cluster_size) :
 					     align_down(end, q->cluster_size);
-	bool hide = q->f.backing;
+	bool hide = q->f.backing || *q->backing;
 
 	if (last <= first || (hide && q->h.version < 3))
 		return zeroes ? zero_by_writing(q, off, len) : 0;

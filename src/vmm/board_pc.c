@@ -372,7 +372,7 @@ static int plug_virtio_devices(struct vm *vm, struct err *e)
 		const struct virtio_blk_cfg c = disks_device(vm, i);
 
 		TRY(plug_virtio(vm, SLOT_DISK + i, &virtio_blk_class, "disk", &c, e));
-		vm->disk[i] = vm->dev[vm->nr_devs - 1];
+		vm->disk[i].dev = vm->dev[vm->nr_devs - 1];
 	}
 	for (unsigned i = 0; i < vm->cfg->nr_shares; i++) {
 		const struct share_config *s = &vm->cfg->share[i];

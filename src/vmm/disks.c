@@ -2,6 +2,7 @@
 /* disks.c - the machine's disks: images from descriptors, devices, changes while they run */
 #include "blk/blk.h"
 #include "blk/image.h"
+#include "blk/live.h"
 #include "dev/virtio/virtio.h"
 #include "vmm/vm_dev.h"
 #include "vmm/vmm_int.h"
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define QUEUES_DEFAULT_MAX 4u
 
@@ -42,32 +44,59 @@ static struct blk *open_disk(struct vm *vm, struct disk_config *d, struct err *e
 	return image_open_layers(vm->loop, layer, n, &o, e);
 }
 
+/* A job on the disk has ended: its size, and the name of what the guest writes now. */
+static void job_ended(void *ctx, const struct live_status *s)
+{
+	struct vm_disk *d = ctx;
+
+	if (*d->next_path && !s->err.code)
+		strcpy(d->path, d->next_path);
+	d->next_path[0] = '\0';
+	virtio_blk_resized(d->dev);
+}
+
+static int open_one(struct vm *vm, unsigned i, struct err *e)
+{
+	struct disk_config *d = &vm->cfg->disk[i];
+	struct vm_disk *v = &vm->disk[i];
+	struct blk *b = open_disk(vm, d, e);
+
+	explicit_bzero(d->secret, sizeof d->secret);
+	d->fd = -1;
+	if (b && d->cache == CFG_CACHE_UNSAFE)
+		blk_no_flush(b);
+	if (b && d->snapshot)
+		b = blk_open_snapshot(b, e);
+	if (b)
+		b = live_open(b, e);
+	if (!b)
+		return -e->code;
+	snprintf(v->path, sizeof v->path, "%s", d->path);
+	live_on_end(b, job_ended, v);
+	vm->blk[i] = b;
+	return 0;
+}
+
 int disks_open(struct vm *vm, struct err *e)
 {
-	for (u32 i = 0; i < vm->cfg->nr_disks; i++) {
-		struct disk_config *d = &vm->cfg->disk[i];
-		struct blk *b = open_disk(vm, d, e);
-
-		explicit_bzero(d->secret, sizeof d->secret);
-		d->fd = -1;
-		if (!b)
-			return err_wrap(e, "--disk: %.100s", d->path);
-		if (d->cache == CFG_CACHE_UNSAFE)
-			blk_no_flush(b);
-		vm->blk[i] = b;
-		if (!d->snapshot)
-			continue;
-		if (d->layer_fd >= 0)
-			b = blk_open_layer(b, d->layer_fd, e);
-		d->layer_fd = -1;
-		if (b)
-			vm->blk[i] = b;
-		b = b ? blk_open_snapshot(b, e) : NULL;
-		if (!b)
-			return err_wrap(e, "--disk: %.100s", d->path);
-		vm->blk[i] = b;
-	}
+	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
+		if (open_one(vm, i, e))
+			return err_wrap(e, "--disk: %.100s", vm->cfg->disk[i].path);
 	return 0;
+}
+
+void disks_close(struct vm *vm)
+{
+	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
+		if (vm->blk[i])
+			blk_close(vm->blk[i]);
+}
+
+void disks_stop(struct vm *vm)
+{
+	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
+		if (vm->blk[i])
+			live_stop(vm->blk[i]);
 }
 
 struct virtio_blk_cfg disks_device(const struct vm *vm, unsigned i)
@@ -87,19 +116,51 @@ struct virtio_blk_cfg disks_device(const struct vm *vm, unsigned i)
 
 /* -- for the API ------------------------------------------------------------------------ */
 
-int vm_disk_find(struct vm *vm, const char *id, unsigned *ret, struct err *e)
+static void disk_name(const struct vm *vm, unsigned i, char ret[CFG_NAME])
 {
-	for (u32 i = 0; i < vm->cfg->nr_disks; i++) {
-		const struct disk_config *d = &vm->cfg->disk[i];
-		char number[12];
+	const char *id = vm->cfg->disk[i].id;
 
-		snprintf(number, sizeof number, "disk%u", i);
-		if (vm->disk[i] && !strcmp(*d->id ? d->id : number, id)) {
+	if (*id)
+		strcpy(ret, id);
+	else
+		snprintf(ret, CFG_NAME, "disk%u", i);
+}
+
+static int find(struct vm *vm, const char *id, unsigned *ret, struct err *e)
+{
+	char name[CFG_NAME];
+
+	for (u32 i = 0; i < vm->cfg->nr_disks; i++) {
+		disk_name(vm, i, name);
+		if (vm->disk[i].dev && !strcmp(name, id)) {
 			*ret = i;
 			return 0;
 		}
 	}
 	return err_set(e, ENOENT, "%.60s: no such disk", id);
+}
+
+bool vm_disk_get(struct vm *vm, unsigned i, struct vm_disk_info *ret)
+{
+	static struct image_info info;
+
+	if (i >= vm->cfg->nr_disks || !vm->disk[i].dev)
+		return false;
+	image_get_info(live_top(vm->blk[i]), &info);
+	disk_name(vm, i, ret->id);
+	snprintf(ret->path, sizeof ret->path, "%s", vm->disk[i].path);
+	ret->format = vm->cfg->disk[i].snapshot ? "snapshot" : image_format_name(info.format);
+	ret->size = info.size;
+	ret->live = vm->blk[i];
+	virtio_blk_get_limit(vm->disk[i].dev, &ret->limit);
+	return true;
+}
+
+struct blk *vm_disk_live(struct vm *vm, const char *id, struct err *e)
+{
+	unsigned i;
+
+	return find(vm, id, &i, e) ? NULL : vm->blk[i];
 }
 
 int vm_disk_limit(struct vm *vm, const char *id, enum ratelimit_kind k,
@@ -108,7 +169,149 @@ int vm_disk_limit(struct vm *vm, const char *id, enum ratelimit_kind k,
 	const struct ratelimit_bucket_cfg cfg = ends_bucket(b);
 	unsigned i;
 
-	TRY(vm_disk_find(vm, id, &i, e));
-	virtio_blk_set_limit(vm->disk[i], k, &cfg);
+	TRY(find(vm, id, &i, e));
+	virtio_blk_set_limit(vm->disk[i].dev, k, &cfg);
+	return 0;
+}
+
+static u64 disk_bytes(const struct vm *vm, unsigned i)
+{
+	struct blk_info info;
+
+	blk_get_info(vm->blk[i], &info);
+	return info.size;
+}
+
+static enum image_format format_of(struct blk *b)
+{
+	static struct image_info info;
+
+	image_get_info(b, &info);
+	return info.format;
+}
+
+static int check_plain(struct vm *vm, unsigned i, struct err *e)
+{
+	return vm->cfg->disk[i].snapshot ?
+		       err_set(e, EINVAL, "disk: what this guest writes is dropped at the end: want a "
+					  "disk without snapshot") :
+		       0;
+}
+
+int vm_disk_snapshot(struct vm *vm, const char *id, int fd, const char *path, const char *backing,
+		     struct err *e)
+{
+	struct image_create c = { 0 };
+	struct blk *file;
+	unsigned i;
+	int r = find(vm, id, &i, e);
+
+	if (!r)
+		r = check_plain(vm, i, e);
+	if (r) {
+		close(fd);
+		return r;
+	}
+	file = image_open_file(vm->loop, fd, false, e);
+	if (!file)
+		return -e->code;
+	c.backing = backing ? backing : vm->disk[i].path;
+	c.backing_format = image_format_name(format_of(live_top(vm->blk[i])));
+	TRY(live_snapshot(vm->blk[i], file, &c, e));
+	snprintf(vm->disk[i].next_path, sizeof vm->disk[i].next_path, "%s", path);
+	return 0;
+}
+
+static struct blk *below(struct blk *b, bool twice)
+{
+	b = image_backing(live_top(b));
+	return b && twice ? image_backing(b) : b;
+}
+
+int vm_disk_commit(struct vm *vm, const char *id, int fd, const char *path, bool between, u64 rate,
+		   struct err *e)
+{
+	struct image_opts o = { .no_backing = true };
+	struct live_commit c = { .below = between, .backing = path, .rate = rate };
+	enum image_format f;
+	struct blk *file, *b;
+	unsigned i;
+	int r = find(vm, id, &i, e);
+
+	b = r ? NULL : below(vm->blk[i], between);
+	if (!r && !b)
+		r = err_set(e, EINVAL, "disk: the image stands on no other one: nothing to commit "
+				       "into");
+	if (r) {
+		close(fd);
+		return r;
+	}
+	f = format_of(b);
+	file = image_open_file_shared(vm->loop, fd, false, e);
+	c.into = file ? image_open(file, f, &o, e) : NULL;
+	if (!c.into)
+		return -e->code;
+	c.backing_format = image_format_name(f);
+	TRY(live_commit(vm->blk[i], &c, e));
+	if (!between)
+		snprintf(vm->disk[i].next_path, sizeof vm->disk[i].next_path, "%s", path);
+	return 0;
+}
+
+/* A copy that stands on an earlier one: whole clusters are written, never parts. */
+static int check_existing(struct blk *b, struct err *e)
+{
+	static struct image_info info;
+
+	image_get_info(b, &info);
+	if (*info.backing && info.cluster_size > 65536)
+		return err_set(e, EINVAL, "disk: the target stands on another image: want clusters of "
+					  "at most 64K in it");
+	return 0;
+}
+
+static struct blk *open_target(struct vm *vm, const struct vm_disk_mirror *m, u64 size,
+			       struct err *e)
+{
+	struct image_opts o = { .no_backing = true };
+	struct image_create c = { .size = size };
+	struct blk *file = image_open_file(vm->loop, m->fd, false, e), *b;
+	enum image_format f;
+
+	if (!file)
+		return NULL;
+	if (!image_format_parse(m->format, &f)) {
+		err_set(e, EINVAL, "disk: %.20s: no such format", m->format);
+		blk_close(file);
+		return NULL;
+	}
+	if (!m->existing && image_create(file, f, &c, e)) {
+		blk_close(file);
+		return NULL;
+	}
+	b = image_open(file, f, &o, e);
+	if (b && m->existing && check_existing(b, e)) {
+		blk_close(b);
+		return NULL;
+	}
+	return b;
+}
+
+int vm_disk_mirror(struct vm *vm, const char *id, const struct vm_disk_mirror *m, struct err *e)
+{
+	struct live_mirror x = { .pivot = m->pivot, .bitmap = m->bitmap, .rate = m->rate };
+	unsigned i;
+
+	if (find(vm, id, &i, e)) {
+		close(m->fd);
+		return -ENOENT;
+	}
+	x.target = open_target(vm, m, disk_bytes(vm, i), e);
+	if (!x.target)
+		return -e->code;
+	x.zero = !m->existing && image_new_is_zero(x.target);
+	TRY(live_mirror(vm->blk[i], &x, e));
+	if (m->pivot)
+		snprintf(vm->disk[i].next_path, sizeof vm->disk[i].next_path, "%s", m->path);
 	return 0;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* snap_save.c - a paused machine to two files: see snapshot.h */
 #include "blk/blk.h"
+#include "blk/live.h"
 #include "cpu/x86_state.h"
 #include "vmm/snap_int.h"
 #include "vmm/snapshot.h"
@@ -107,12 +108,12 @@ static int save_layers(struct vm *vm, const struct snapshot_save *o, struct err 
 	int r;
 
 	for (u32 i = 0; i < vm->cfg->nr_disks; i++) {
-		if (!vm->blk[i] || !blk_has_layer(vm->blk[i]))
+		if (!vm->blk[i] || !blk_has_layer(live_top(vm->blk[i])))
 			continue;
 		if (n == o->nr_layers)
 			return err_set(e, ENOTSUP, "snapshot: disk %.100s: in snapshot mode: its "
 				       "changes have no file to go to", vm->cfg->disk[i].path);
-		r = blk_save_layer(vm->blk[i], o->layer_fd[n++]);
+		r = blk_save_layer(live_top(vm->blk[i]), o->layer_fd[n++]);
 		if (r)
 			return err_set(e, -r, "snapshot: disk %.100s: %s", vm->cfg->disk[i].path,
 				       strerror(-r));

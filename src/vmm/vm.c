@@ -461,17 +461,13 @@ void vm_free(struct vm *vm)
 	if (vm->cpu_vm)
 		vm->engine->vm_free(vm->cpu_vm);
 	vm->cpu_vm = NULL;
-	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
-		if (vm->blk[i])
-			blk_drain(vm->blk[i]);
+	disks_stop(vm);
 	board_free(vm);
 	agent_free(vm->agent);
 	ends_close(vm);
 	for (u32 i = 0; i < vm->cfg->nr_nets; i++)
 		net_close(vm->net[i]);
-	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
-		if (vm->blk[i])
-			blk_close(vm->blk[i]);
+	disks_close(vm);
 	chr_close(vm->serial);
 	mem_free(vm->mem);
 	if (vm->loop) {

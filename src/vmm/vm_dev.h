@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/ratelimit.h"
 #include "base/types.h"
+#include "cfg/cfg.h"
 
 struct bucket_config;
 struct virtio_balloon_info;
@@ -27,10 +28,44 @@ int vm_new_generation(struct vm *vm, struct err *e) MUST_CHECK;
 int vm_net_limit(struct vm *vm, const char *id, bool tx, enum ratelimit_kind k,
 		 const struct bucket_config *b, struct err *e) MUST_CHECK;
 
-/* One bucket of a disk's limit. @id: disk_config's, or "diskN" counted from 0. */
+/* -- disks. @id: disk_config's, or "diskN" counted from 0 --------------------------------- */
+
+struct vm_disk_info {
+	char id[CFG_NAME], path[CFG_PATH];
+	const char *format;
+	u64 size;
+	struct ratelimit_cfg limit;
+	struct blk *live; /* blk/live.h */
+};
+
+bool vm_disk_get(struct vm *vm, unsigned i, struct vm_disk_info *ret); /* false: no more */
+struct blk *vm_disk_live(struct vm *vm, const char *id, struct err *e) MUST_CHECK;
+/* One bucket of the limit. */
 int vm_disk_limit(struct vm *vm, const char *id, enum ratelimit_kind k,
 		  const struct bucket_config *b, struct err *e) MUST_CHECK;
-int vm_disk_find(struct vm *vm, const char *id, unsigned *ret, struct err *e) MUST_CHECK;
+
+/*
+ * Jobs of blk/live.h with files by descriptor, which is taken over, also on failure.
+ * @path: how the file is called from now on. @backing: how a new image calls the present
+ * one, NULL = by the path known.
+ */
+int vm_disk_snapshot(struct vm *vm, const char *id, int fd, const char *path, const char *backing,
+		     struct err *e) MUST_CHECK;
+/* @fd: the image below the guest's one, or (@between) below that one. */
+int vm_disk_commit(struct vm *vm, const char *id, int fd, const char *path, bool between, u64 rate,
+		   struct err *e) MUST_CHECK;
+
+struct vm_disk_mirror {
+	int fd;
+	const char *path, *format;
+	bool existing; /* the image is there: it is written, not made */
+	bool pivot;
+	const char *bitmap; /* or NULL */
+	u64 rate;
+};
+
+int vm_disk_mirror(struct vm *vm, const char *id, const struct vm_disk_mirror *m,
+		   struct err *e) MUST_CHECK;
 
 /* -- the balloon (dev/virtio/virtio.h: virtio_balloon_*) ------------------------------ */
 

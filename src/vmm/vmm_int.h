@@ -73,7 +73,11 @@ struct vm {
 	struct blk *blk[CFG_DISKS];
 	struct net_port *net[CFG_NETS];
 	struct dev *nic[CFG_NETS]; /* transports; NULL: none there */
-	struct dev *disk[CFG_DISKS];
+	struct vm_disk {
+		struct dev *dev; /* transport */
+		char path[CFG_PATH], next_path[CFG_PATH]; /* of the image the guest writes; after
+							     the job, if it succeeds */
+	} disk[CFG_DISKS];
 	struct agent *agent; /* "-- CMD" */
 	struct opener *opener; /* opens names for us from outside the jail; NULL = not needed */
 	bool opener_borrowed;
@@ -126,6 +130,8 @@ struct ratelimit_bucket_cfg ends_bucket(const struct bucket_config *c);
 /* -- disks.c ----------------------------------------------------------------------- */
 
 int disks_open(struct vm *vm, struct err *e) MUST_CHECK; /* before the board */
+void disks_stop(struct vm *vm);	 /* jobs and requests end; the board is still there */
+void disks_close(struct vm *vm); /* after it */
 struct virtio_blk_cfg disks_device(const struct vm *vm, unsigned i);
 
 /* -- chips.c: the local APICs, ours or the engine's ---------------------------------- */
