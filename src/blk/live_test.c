@@ -255,8 +255,7 @@ static void begin(u64 seed)
 {
 	struct err e;
 
-	if (!loop)
-		loop = loop_new(&e);
+	loop = loop_new(&e);
 	rng = seed * 0x9e3779b97f4a7c15ull | 1;
 	memset(model, 0, sizeof model);
 	memset(guests, 0, sizeof guests);
@@ -308,6 +307,7 @@ static void end(void)
 	close(base_fd);
 	close(mid_fd);
 	close(top_fd);
+	loop_free(loop);
 }
 
 /* Until the job has ended; then some more. */

@@ -115,7 +115,7 @@ const struct jail_rule jail_rules[] = {
 	IS(ioctl, JAIL_DEV | JAIL_INET, 1, FIONREAD),
 	IS(ioctl, JAIL_INET, 1, FIONBIO),
 	IS(ioctl, JAIL_MAKE, 1, TUNGETIFF),
-	IS(ioctl, JAIL_MAKE, 1, BLKGETSIZE64),
+	IS(ioctl, JAIL_DATA, 1, BLKGETSIZE64),
 	IS(ioctl, JAIL_MAKE, 1, BLKSSZGET),
 	IS(ioctl, JAIL_OPENS, 1, TUNSETIFF),
 

@@ -11,7 +11,7 @@
 
 #include "os/os.h"
 
-#define AIO_DEPTH 128u /* most requests in flight; the caller keeps to it */
+#define AIO_DEPTH 128u /* most requests in flight from one user; it keeps to it */
 
 enum aio_op { AIO_READ, AIO_WRITE, AIO_SYNC, AIO_ALLOC };
 
@@ -40,9 +40,15 @@ struct aio_ops {
 struct aio {
 	const struct aio_ops *ops;
 	const char *name; /* "io_uring" or "threads" */
+	struct loop *loop; /* NULL: not shared */
+	unsigned users;	   /* besides the first */
 };
 
-struct aio *aio_new(struct loop *l, struct err *e) MUST_CHECK; /* whatever works here */
+/*
+ * Whatever works here. All users of a loop share one, so that a process in a jail, which
+ * can make no more rings and threads, can still open files as long as one is open.
+ */
+struct aio *aio_new(struct loop *l, struct err *e) MUST_CHECK;
 struct aio *aio_new_uring(struct loop *l, struct err *e) MUST_CHECK;
 struct aio *aio_new_threads(struct loop *l, struct err *e) MUST_CHECK;
 
@@ -57,15 +63,15 @@ static inline void aio_flush(struct aio *a)
 	a->ops->flush(a);
 }
 
-/* Start what is queued and block until something has completed. Something is in flight. */
+/*
+ * Start what is queued and block until something has completed, the caller's or another
+ * user's. Something of the caller's is in flight.
+ */
 static inline void aio_wait(struct aio *a)
 {
 	a->ops->wait(a);
 }
 
-static inline void aio_free(struct aio *a) /* nothing in flight */
-{
-	a->ops->free(a);
-}
+void aio_free(struct aio *a); /* nothing of the caller's is in flight */
 
 #endif

@@ -56,6 +56,8 @@ struct loop {
 	void (*unlock)(void *ctx);
 	void *lock_ctx;
 
+	struct aio *aio;
+
 	_Atomic(const void *) runner; /* address of the running thread's `me` */
 	atomic_bool stop;
 };
@@ -216,6 +218,11 @@ static const struct clock_ops clock_ops = {
 	.arm = arm,
 	.disarm = disarm,
 };
+
+struct aio **loop_aio(struct loop *l)
+{
+	return &l->aio;
+}
 
 struct clock *loop_clock(struct loop *l)
 {

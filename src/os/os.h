@@ -82,6 +82,8 @@ void loop_cancel(struct loop *l, struct task *t); /* no-op if not queued */
  * call only if the new deadline is earlier than what the host timer is set to.
  */
 struct clock *loop_clock(struct loop *l);
+
+struct aio **loop_aio(struct loop *l); /* aio.h's: what the loop's users share */
 /* From now on clock_now_ns() goes on from @now_ns. No timer may be armed. */
 void loop_set_clock(struct loop *l, u64 now_ns);
 

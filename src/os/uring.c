@@ -16,6 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define ENTRIES (2 * AIO_DEPTH) /* more are queued in parts */
+
 struct uring {
 	struct aio aio;
 	struct loop *loop;
@@ -172,7 +174,7 @@ static int probe(struct uring *u)
 struct aio *aio_new_uring(struct loop *l, struct err *e)
 {
 	struct uring *u = calloc(1, sizeof *u);
-	int r = u ? io_uring_queue_init(AIO_DEPTH, &u->ring, IORING_SETUP_R_DISABLED) : -ENOMEM;
+	int r = u ? io_uring_queue_init(ENTRIES, &u->ring, IORING_SETUP_R_DISABLED) : -ENOMEM;
 
 	if (r) {
 		free(u);
@@ -196,12 +198,4 @@ struct aio *aio_new_uring(struct loop *l, struct err *e)
 		return &u->aio;
 	uring_free(&u->aio);
 	return NULL;
-}
-
-struct aio *aio_new(struct loop *l, struct err *e)
-{
-	struct err why;
-	struct aio *a = aio_new_uring(l, &why);
-
-	return a ? a : aio_new_threads(l, e);
 }
