@@ -57,6 +57,9 @@ struct api {
 	struct metrics metrics;
 	struct fc fc;
 	struct vm_config *start; /* made from .fc at the start */
+	const int *passed; /* descriptors that came with the request being answered; borrowed */
+	unsigned nr_passed;
+
 	int log_fd; /* the log's, for PUT /logger without a path */
 
 	pthread_mutex_t lock;

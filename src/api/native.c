@@ -33,11 +33,12 @@ static int get_vm(struct api_call *c, struct err *e)
 	api_release(a);
 	if (r)
 		return r;
-	c->reply = json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:s, s:I, s:I, s:s}", "name",
+	c->reply = json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:s, s:I, s:I, s:s, s:s*}", "name",
 			     a->opts.id, "pid", getpid(), "state", names[s], "engine", info.engine,
 			     "cpus", (json_int_t)info.nr_cpus, "memory", (json_int_t)info.memory,
 			     "kernel", info.kernel, "disks", (json_int_t)info.nr_disks, "uptime_ms",
-			     (json_int_t)info.uptime_ms, "version", VM_VERSION);
+			     (json_int_t)info.uptime_ms, "version", VM_VERSION, "parent",
+			     *info.parent ? info.parent : NULL);
 	return 0;
 }
 

@@ -18,6 +18,8 @@
 
 struct conn {
 	int fd;
+	int passed[API_FDS]; /* descriptors that came, for the next request */
+	unsigned nr_passed;
 	char *in, *out;
 	size_t in_len, in_cap, out_len, out_off;
 	u64 discard;	/* bytes of a body that is not wanted */
@@ -169,13 +171,24 @@ bool server_feed(struct api *a, u64 max_body, const char *in, size_t len, size_t
 	return true;
 }
 
+static void close_passed(struct conn *c)
+{
+	while (c->nr_passed)
+		close(c->passed[--c->nr_passed]);
+}
+
 static void feed(struct server *s, struct conn *c)
 {
 	size_t used;
 
+	s->api->passed = c->passed;
+	s->api->nr_passed = c->nr_passed;
 	if (!server_feed(s->api, s->max_body, c->in, c->in_len, &used, &c->discard, &c->continued,
 			 &c->out, &c->out_len))
 		c->closing = true;
+	s->api->nr_passed = 0;
+	if (used) /* a request they could have been for */
+		close_passed(c);
 	memmove(c->in, c->in + used, c->in_len - used);
 	c->in_len -= used;
 	if (!c->in_len)
@@ -188,6 +201,7 @@ static void feed(struct server *s, struct conn *c)
 static bool conn_readable(struct server *s, struct conn *c)
 {
 	size_t max = HTTP_HEAD_MAX + s->max_body, room;
+	unsigned nr;
 	ssize_t n;
 
 	if (c->in_cap - c->in_len < READ_BYTES && c->in_cap < max + READ_BYTES) {
@@ -201,11 +215,13 @@ static bool conn_readable(struct server *s, struct conn *c)
 	room = c->in_cap - c->in_len;
 	if (!room)
 		return false; /* cannot be: a request that fits has been used up */
-	n = recv(c->fd, c->in + c->in_len, room, MSG_DONTWAIT);
+	nr = API_FDS - c->nr_passed;
+	n = fd_recv(c->fd, c->in + c->in_len, room, c->passed + c->nr_passed, &nr);
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR;
+		return n == -EAGAIN || n == -EINTR;
 	if (!n)
 		return false;
+	c->nr_passed += nr;
 	c->in_len += (size_t)n;
 	feed(s, c);
 	return true;
@@ -232,6 +248,7 @@ static void conn_close(struct server *s, unsigned i)
 	struct conn *c = &s->conn[i];
 
 	close(c->fd);
+	close_passed(c);
 	free(c->in);
 	free(c->out);
 	*c = s->conn[--s->nr];

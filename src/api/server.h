@@ -16,6 +16,9 @@
 #define SERVER_PARTIAL_MS  10000 /* a request arrives within this time */
 #define SERVER_TICK_MS	   60000
 
+/* With a request, or before its end, so many descriptors may come (SCM_RIGHTS). */
+#define API_FDS 16
+
 struct api;
 struct server;
 

@@ -9,6 +9,7 @@
 #include "base/compiler.h"
 #include "boot/boot.h"
 #include "cfg/cfg.h"
+#include "clone/clone.h"
 #include "cpu/cpu.h"
 #include "ctl/ctl.h"
 #include "disk/disk.h"
@@ -414,13 +415,36 @@ static int open_control(struct launch *l, struct err *e)
 	return 0;
 }
 
+/*
+ * A restored machine has its kernel in memory: the files are for when its guest restarts,
+ * which fails if they are gone.
+ */
+static void reopen_boot(struct vm_config *c)
+{
+	struct err ignored = { 0 };
+	char root[DISK_ROOT_MAX];
+	int initrd = -1;
+
+	if (*c->kernel.path == '/' && open_kernel_file("kernel", &c->kernel, &ignored))
+		return;
+	for (u32 i = 0; i < c->nr_initrds && *c->kernel.path == '/'; i++)
+		if (open_kernel_file("initrd", &c->initrd[i], &ignored))
+			return;
+	if (c->kernel.fd < 0 && c->nr_disks &&
+	    !find_kernel(&c->disk[0], &c->kernel.fd, &initrd, root, &ignored))
+		c->initrd[0].fd = initrd;
+}
+
 static int open_all(struct launch *l, struct err *e)
 {
 	TRY(check_host(&l->cfg, e));
 	TRY(choose_engine(&l->cfg, e));
 	for (u32 i = 0; i < l->cfg.nr_disks; i++)
 		TRY(open_disk(&l->cfg.disk[i], e));
-	TRY(open_boot(&l->cfg, e));
+	if (l->cfg.restore.state_fd < 0)
+		TRY(open_boot(&l->cfg, e));
+	else if (!*l->cfg.parent) /* a fork is to start fast */
+		reopen_boot(&l->cfg);
 	TRY(open_shares(&l->cfg, e));
 	TRY(open_serial(l, e));
 	TRY(open_vsock(l, e));
@@ -432,7 +456,7 @@ static int open_all(struct launch *l, struct err *e)
  */
 
 #define FD_CONFIG 3
-#define FDS_MAX   (4 + CFG_INITRDS + CFG_DISKS * (1 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 2)
+#define FDS_MAX   (7 + CFG_INITRDS + CFG_DISKS * (2 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 2)
 
 struct fd_list {
 	struct proc_fd map[FDS_MAX];
@@ -468,6 +492,11 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 	pass(l, &c->serial_fd);
 	pass(l, &c->vsock.fd);
 	pass(l, &c->control_fd);
+	for (u32 i = 0; i < c->nr_disks; i++)
+		pass(l, &c->disk[i].layer_fd);
+	pass(l, &c->restore.state_fd);
+	pass(l, &c->restore.mem_fd);
+	pass(l, &c->ready_fd);
 }
 
 static int write_config(const struct vm_config *c, struct err *e)
@@ -554,36 +583,67 @@ static void run_help(void)
 	cfg_print_options();
 }
 
-static int cmd_run(int argc, char **argv)
+static bool wants_help(int argc, char **argv)
+{
+	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			return true;
+	return false;
+}
+
+/* From a configuration to the end of the machine. */
+static int launch(struct launch *l)
 {
 	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP };
-	static struct launch l;
 	struct err e = { 0 };
 	int sigfd, status;
 
-	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
-		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-			run_help();
-			return 0;
-		}
+	l->has_tty = tcgetattr(STDIN_FILENO, &l->tty) == 0;
+	status = l->cfg.nr_command ? VM_STATUS_NO_RESULT : VM_STATUS_ERROR;
+	if (open_all(l, &e)) {
+		clean_up(l);
+		return fail("", &e, status);
+	}
+	sigfd = fd_signalfd(sigs, array_len(sigs));
+	if (start_monitor(l, &e)) {
+		clean_up(l);
+		return fail("", &e, status);
+	}
+	status = wait_monitor(l, sigfd);
+	clean_up(l);
+	return status;
+}
+
+static int cmd_run(int argc, char **argv)
+{
+	static struct launch l;
+	struct err e = { 0 };
+
+	if (wants_help(argc, argv)) {
+		run_help();
+		return 0;
 	}
 	cfg_init(&l.cfg);
 	if (cfg_parse_args(&l.cfg, argc, argv, &e) || cfg_check(&l.cfg, &e))
 		return fail("run", &e, VM_STATUS_USAGE);
-	l.has_tty = tcgetattr(STDIN_FILENO, &l.tty) == 0;
-	status = l.cfg.nr_command ? VM_STATUS_NO_RESULT : VM_STATUS_ERROR;
-	if (open_all(&l, &e)) {
-		clean_up(&l);
-		return fail("", &e, status);
+	return launch(&l);
+}
+
+static int cmd_restore(int argc, char **argv)
+{
+	static struct launch l;
+	struct err e = { 0 };
+	int r;
+
+	if (wants_help(argc, argv)) {
+		clone_restore_help();
+		return 0;
 	}
-	sigfd = fd_signalfd(sigs, array_len(sigs));
-	if (start_monitor(&l, &e)) {
-		clean_up(&l);
-		return fail("", &e, status);
-	}
-	status = wait_monitor(&l, sigfd);
-	clean_up(&l);
-	return status;
+	cfg_init(&l.cfg);
+	r = clone_parse_restore(&l.cfg, argc, argv, &e);
+	if (r)
+		return fail("restore", &e, r == -EINVAL ? VM_STATUS_USAGE : VM_STATUS_ERROR);
+	return launch(&l);
 }
 
 /* -- the other subcommands ------------------------------------------------------------------------
@@ -610,6 +670,10 @@ static int cmd_help(int argc UNUSED, char **argv UNUSED)
 	      "  info          what one of them is (vireo info NAME)\n"
 	      "  pause, resume stop its CPUs, and let them go on\n"
 	      "  stop          shut it down (vireo stop [-f] NAME)\n"
+	      "  snapshot      save a running machine (vireo snapshot --help)\n"
+	      "  restore       run a saved one (vireo restore --help)\n"
+	      "  fork          copies of a running one (vireo fork --help)\n"
+	      "  tree          running machines and their forks\n"
 	      "  disk          make, convert, check disk images (vireo disk --help)\n"
 	      "  image build   make a bootable Debian disk (vireo image build --help)\n"
 	      "  help          this text\n\n"
@@ -631,6 +695,8 @@ static const struct {
 } commands[] = {
 	{ "list", ctl_list_main }, { "info", ctl_info_main }, { "pause", ctl_pause_main },
 	{ "resume", ctl_resume_main }, { "stop", ctl_stop_main },
+	{ "snapshot", clone_snapshot_main }, { "restore", cmd_restore },
+	{ "fork", clone_fork_main }, { "tree", clone_tree_main },
 	{ "run", cmd_run },     { "image", cmd_image }, { "disk", disk_main }, { "help", cmd_help },
 	{ "--help", cmd_help }, { "-h", cmd_help },     { "--version", cmd_version },
 };

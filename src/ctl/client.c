@@ -16,7 +16,16 @@
 #define REPLY_MAX  (4u << 20)
 #define TIMEOUT_MS 30000
 
-static int send_request(int fd, const char *method, const char *path, json_t *body, struct err *e)
+/* Descriptors go with the first byte. */
+static int send_all(int fd, const char *msg, size_t len, const int *fds, unsigned nr)
+{
+	if (nr)
+		TRY(fd_send(fd, msg, 1, fds, nr));
+	return fd_write_full(fd, msg + (nr > 0), len - (nr > 0));
+}
+
+static int send_request(int fd, const char *method, const char *path, json_t *body,
+			const int *fds, unsigned nr, struct err *e)
 {
 	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL, *msg = NULL;
 	int n, r;
@@ -25,7 +34,7 @@ static int send_request(int fd, const char *method, const char *path, json_t *bo
 		     "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 		     "Content-Length: %zu\r\n\r\n%s",
 		     method, path, text ? strlen(text) : 0, text ? text : "");
-	r = n < 0 ? -ENOMEM : fd_write_full(fd, msg, (size_t)n);
+	r = n < 0 ? -ENOMEM : send_all(fd, msg, (size_t)n, fds, nr);
 	if (n >= 0)
 		free(msg);
 	free(text);
@@ -79,14 +88,14 @@ static int receive(int fd, u64 deadline, struct incoming *in, struct err *e)
 	return 0;
 }
 
-int ctl_request(int fd, const char *method, const char *path, json_t *body, int timeout_ms,
-		struct ctl_reply *ret, struct err *e)
+static int request(int fd, const char *method, const char *path, json_t *body, const int *fds,
+		   unsigned nr, int timeout_ms, struct ctl_reply *ret, struct err *e)
 {
 	struct incoming in = { 0 };
 	int r;
 
 	*ret = (struct ctl_reply){ 0 };
-	TRY(send_request(fd, method, path, body, e));
+	TRY(send_request(fd, method, path, body, fds, nr, e));
 	r = receive(fd, os_now_ns() + (u64)timeout_ms * 1000000, &in, e);
 	if (!r && sscanf(in.buf, "HTTP/1.1 %3d", &ret->status) != 1)
 		r = err_set(e, EPROTO, "reply: want HTTP/1.1");
@@ -99,15 +108,27 @@ int ctl_request(int fd, const char *method, const char *path, json_t *body, int 
 	return r;
 }
 
+int ctl_request(int fd, const char *method, const char *path, json_t *body, int timeout_ms,
+		struct ctl_reply *ret, struct err *e)
+{
+	return request(fd, method, path, body, NULL, 0, timeout_ms, ret, e);
+}
+
 int ctl_ask(const char *name, const char *method, const char *path, json_t *body,
 	    struct ctl_reply *ret, struct err *e)
+{
+	return ctl_ask_with(name, method, path, body, NULL, 0, TIMEOUT_MS, ret, e);
+}
+
+int ctl_ask_with(const char *name, const char *method, const char *path, json_t *body,
+		 const int *fds, unsigned nr, int timeout_ms, struct ctl_reply *ret, struct err *e)
 {
 	const char *why;
 	int fd = ctl_connect(name, e), r;
 
 	if (fd < 0)
 		return fd;
-	r = ctl_request(fd, method, path, body, TIMEOUT_MS, ret, e);
+	r = request(fd, method, path, body, fds, nr, timeout_ms, ret, e);
 	close(fd);
 	if (r)
 		return err_wrap(e, "%.63s", name);

@@ -51,6 +51,11 @@ int ctl_request(int fd, const char *method, const char *path, json_t *body, int 
 int ctl_ask(const char *name, const char *method, const char *path, json_t *body,
 	    struct ctl_reply *ret, struct err *e) MUST_CHECK;
 
+/* With descriptors for the VM, @nr of them, and a time of its own. */
+int ctl_ask_with(const char *name, const char *method, const char *path, json_t *body,
+		 const int *fds, unsigned nr, int timeout_ms, struct ctl_reply *ret,
+		 struct err *e) MUST_CHECK;
+
 /* Call @fn for each running VM, in the order of their names. */
 int ctl_each(int (*fn)(const char *name, void *ctx), void *ctx, struct err *e) MUST_CHECK;
 

@@ -106,6 +106,7 @@ void vm_get_info(const struct vm *vm, struct vm_info *ret)
 	*ret = (struct vm_info){
 		.engine = vm->engine->name,
 		.kernel = vm->cfg->kernel.path,
+		.parent = vm->cfg->parent,
 		.nr_cpus = vm->cfg->nr_cpus,
 		.nr_disks = vm->cfg->nr_disks,
 		.nr_nets = vm->cfg->nr_nets,

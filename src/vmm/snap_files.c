@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* snap_files.c - the two names of a snapshot, replaced as one: see snapshot.h */
+/* snap_files.c - the names of a snapshot, replaced as one: see snapshot.h */
 #include "base/compiler.h"
 #include "os/os.h"
 #include "vmm/snapshot.h"
@@ -90,32 +90,9 @@ static int move(const char *path, const char *from, const char *to, struct err *
 	return rename(a, b) < 0 ? err_set(e, errno, "%.150s: %s", b, strerror(errno)) : 0;
 }
 
-/* The second half of a commit; also of one that was interrupted. */
-static int finish(const char *state_path, const char *mem_path, struct err *e)
+static int sync_fd(const char *path, int fd, struct err *e)
 {
-	if (exists(mem_path, suffix_new))
-		TRY(move(mem_path, suffix_new, "", e));
-	return move(state_path, suffix_new, "", e);
-}
-
-int snapshot_create(struct snapshot_files *f, const char *state_path, const char *mem_path,
-		    bool over, struct err *e)
-{
-	int r;
-
-	*f = (struct snapshot_files){ state_path, mem_path, -1, -1 };
-	if (!strcmp(state_path, mem_path))
-		return err_set(e, EINVAL, "%.150s: want another name for the memory file", mem_path);
-	if (exists(state_path, suffix_new))
-		TRY(finish(state_path, mem_path, e));
-	r = make_file(state_path, suffix_tmp, &f->state_fd, e);
-	if (!r)
-		r = make_file(mem_path, suffix_new, &f->mem_fd, e);
-	if (!r && over && access(mem_path, F_OK) == 0)
-		r = copy_file(mem_path, f->mem_fd, e);
-	if (r)
-		snapshot_abandon(f);
-	return r;
+	return fsync(fd) < 0 ? err_set(e, errno, "%.150s: %s", path, strerror(errno)) : 0;
 }
 
 /* The directory's entries are on stable storage. */
@@ -131,21 +108,76 @@ static void sync_dir(const char *path)
 	fd_close(&fd);
 }
 
+/* The second half of a commit; also of one that was interrupted. */
+static int finish(const struct snapshot_files *f, struct err *e)
+{
+	for (unsigned i = 1; i < f->nr; i++)
+		if (exists(f->path[i], suffix_new))
+			TRY(move(f->path[i], suffix_new, "", e));
+	sync_dir(f->path[1]);
+	return move(f->path[0], suffix_new, "", e);
+}
+
+static void all_closed(struct snapshot_files *f)
+{
+	for (unsigned i = 0; i < SNAPSHOT_FILES; i++)
+		f->fd[i] = -1;
+}
+
+int snapshot_create(struct snapshot_files *f, bool over, struct err *e)
+{
+	int r = 0;
+
+	all_closed(f);
+	if (!strcmp(f->path[0], f->path[1]))
+		return err_set(e, EINVAL, "%.150s: want another name for the memory file",
+			       f->path[1]);
+	if (exists(f->path[0], suffix_new))
+		TRY(finish(f, e));
+	for (unsigned i = 0; i < f->nr && !r; i++)
+		r = make_file(f->path[i], i ? suffix_new : suffix_tmp, &f->fd[i], e);
+	if (!r && over && exists(f->path[1], ""))
+		r = copy_file(f->path[1], f->fd[1], e);
+	if (r)
+		snapshot_abandon(f);
+	return r;
+}
+
+static int sync_all(const struct snapshot_files *f, struct err *e)
+{
+	for (unsigned i = 0; i < f->nr; i++)
+		TRY(sync_fd(f->path[i], f->fd[i], e));
+	sync_dir(f->path[0]);
+	sync_dir(f->path[1]);
+	return 0;
+}
+
+static bool is_empty(int fd)
+{
+	return lseek(fd, 0, SEEK_END) == 0;
+}
+
 int snapshot_commit(struct snapshot_files *f, struct err *e)
 {
-	int r = move(f->state_path, suffix_tmp, suffix_new, e);
+	bool unused[SNAPSHOT_FILES] = { false };
+	int r = sync_all(f, e);
 
+	if (!r)
+		r = move(f->path[0], suffix_tmp, suffix_new, e);
 	if (r) {
 		snapshot_abandon(f);
 		return r;
 	}
 	/* From here on the new one counts. */
-	sync_dir(f->mem_path);
-	sync_dir(f->state_path);
+	sync_dir(f->path[0]);
+	for (unsigned i = 2; i < f->nr; i++)
+		unused[i] = is_empty(f->fd[i]);
 	snapshot_close(f);
-	TRY(finish(f->state_path, f->mem_path, e));
-	sync_dir(f->mem_path);
-	sync_dir(f->state_path);
+	TRY(finish(f, e));
+	sync_dir(f->path[0]);
+	for (unsigned i = 2; i < f->nr; i++)
+		if (unused[i])
+			unlink(f->path[i]);
 	return 0;
 }
 
@@ -154,42 +186,37 @@ void snapshot_abandon(struct snapshot_files *f)
 	char name[PATH_MAX];
 	struct err ignored;
 
-	if (f->state_fd >= 0 && !name_with(name, f->state_path, suffix_tmp, &ignored))
-		unlink(name);
-	if (f->mem_fd >= 0 && !name_with(name, f->mem_path, suffix_new, &ignored))
-		unlink(name);
+	for (unsigned i = 0; i < f->nr; i++)
+		if (f->fd[i] >= 0 &&
+		    !name_with(name, f->path[i], i ? suffix_new : suffix_tmp, &ignored))
+			unlink(name);
 	snapshot_close(f);
 }
 
-/* Open @path with @suffix; @or_without: or else without it. *ret_with: which. */
-static int open_one(const char *path, const char *suffix, bool or_without, int *ret,
-		    bool *ret_with, struct err *e)
+/* Open @path, @newer: rather with its suffix. */
+static int open_one(const char *path, bool newer, int *ret, struct err *e)
 {
+	const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 	char name[PATH_MAX];
-	int fd;
 
-	TRY(name_with(name, path, suffix, e));
-	fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	*ret_with = fd >= 0;
-	if (fd < 0 && or_without)
-		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		return err_set(e, errno, "%.150s: %s", path, strerror(errno));
-	*ret = fd;
-	return 0;
+	TRY(name_with(name, path, suffix_new, e));
+	*ret = newer ? open(name, flags) : -1;
+	if (*ret < 0)
+		*ret = open(path, flags);
+	return *ret < 0 ? err_set(e, errno, "%.150s: %s", path, strerror(errno)) : 0;
 }
 
-int snapshot_open(struct snapshot_files *f, const char *state_path, const char *mem_path,
-		  struct err *e)
+int snapshot_open(struct snapshot_files *f, struct err *e)
 {
-	bool newer, ignored;
-	int r;
+	bool newer = exists(f->path[0], suffix_new);
+	int r = 0;
 
-	*f = (struct snapshot_files){ state_path, mem_path, -1, -1 };
-	TRY(open_one(state_path, suffix_new, true, &f->state_fd, &newer, e));
-	if (!mem_path)
-		return 0;
-	r = open_one(mem_path, newer ? suffix_new : "", newer, &f->mem_fd, &ignored, e);
+	all_closed(f);
+	for (unsigned i = 0; i < f->nr && !r; i++) {
+		r = open_one(f->path[i], newer, &f->fd[i], e);
+		if (r == -ENOENT && i > 1)
+			r = 0;
+	}
 	if (r)
 		snapshot_close(f);
 	return r;
@@ -197,6 +224,6 @@ int snapshot_open(struct snapshot_files *f, const char *state_path, const char *
 
 void snapshot_close(struct snapshot_files *f)
 {
-	fd_close(&f->state_fd);
-	fd_close(&f->mem_fd);
+	for (unsigned i = 0; i < SNAPSHOT_FILES; i++)
+		fd_close(&f->fd[i]);
 }

@@ -148,6 +148,11 @@ static int check(const struct vm *vm, const struct snapshot_save *o, struct err 
 	if (vm->agent)
 		return err_set(e, ENOTSUP, "snapshot: the VM runs one command for its caller (--), "
 			       "which cannot be saved");
+	for (u32 i = 0; i < vm->cfg->nr_disks && o->freeze; i++)
+		if (!vm->cfg->disk[i].read_only && vm->blk[i] && !blk_has_layer(vm->blk[i]))
+			return err_set(e, ENOTSUP, "disk %.100s: is written in place, so copies "
+				       "cannot share it: want it readonly or snapshot",
+				       vm->cfg->disk[i].path);
 	if (o->diff)
 		return err_set(e, ENOTSUP, "snapshot: a difference needs track_dirty_pages");
 	return 0;

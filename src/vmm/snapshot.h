@@ -74,25 +74,28 @@ struct vm *vm_new_from_snapshot(struct vm_config *c, const struct snapshot_load 
 
 /* -- names ------------------------------------------------------------------------------
  *
- * A snapshot is replaced as a whole: the two files are written beside their final names
- * (NAME.new) and renamed when they are complete, the state file last but one step. Killed
- * at any moment, the names lead to the old snapshot or to the new one: snapshot_open()
- * takes STATE.new if it is there, with MEM.new or, that renamed already, MEM.
+ * A snapshot is replaced as a whole: its files are written beside their final names
+ * (NAME.new) and renamed when they are complete; the rename of the state file to STATE.new
+ * is what decides. Killed at any moment, the names lead to the old snapshot or to the new
+ * one: snapshot_open() takes STATE.new if it is there, with NAME.new or, that renamed
+ * already, NAME for each other file.
  */
+#define SNAPSHOT_FILES 16
+
 struct snapshot_files {
-	const char *state_path, *mem_path; /* borrowed */
-	int state_fd, mem_fd;
+	const char *path[SNAPSHOT_FILES]; /* state file, memory file, layers; borrowed */
+	int fd[SNAPSHOT_FILES];		  /* -1 = not open */
+	unsigned nr;
 };
 
-/* Make the temporaries. @over: the memory file starts as a copy of the one at @mem_path. */
-int snapshot_create(struct snapshot_files *f, const char *state_path, const char *mem_path,
-		    bool over, struct err *e) MUST_CHECK;
-int snapshot_commit(struct snapshot_files *f, struct err *e) MUST_CHECK; /* closes them */
+/* Make the temporaries. @over: the memory file starts as a copy of the one that is there. */
+int snapshot_create(struct snapshot_files *f, bool over, struct err *e) MUST_CHECK;
+/* Closes them. Layers that stayed empty are removed, as is what an earlier snapshot had there. */
+int snapshot_commit(struct snapshot_files *f, struct err *e) MUST_CHECK;
 void snapshot_abandon(struct snapshot_files *f);
 
-/* Open for loading; mem_path NULL: the state file only. */
-int snapshot_open(struct snapshot_files *f, const char *state_path, const char *mem_path,
-		  struct err *e) MUST_CHECK;
+/* Open for loading; a layer may be missing. */
+int snapshot_open(struct snapshot_files *f, struct err *e) MUST_CHECK;
 void snapshot_close(struct snapshot_files *f);
 
 #endif

@@ -86,6 +86,7 @@ int vm_get_state(struct vm *vm, enum vm_state *ret, struct err *e) MUST_CHECK;
 /* What a VM is; strings live as long as it. Never waits. */
 struct vm_info {
 	const char *engine, *kernel;
+	const char *parent; /* the VM this is a fork of, "" = of none */
 	u32 nr_cpus, nr_disks, nr_nets;
 	u64 memory;    /* bytes */
 	u64 uptime_ms; /* since vm_start() */
