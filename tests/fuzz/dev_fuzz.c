@@ -8,11 +8,113 @@
  * Ends with "N passed, N failed, 0 skipped". Compiled with -DLIBFUZZER it is a
  * libFuzzer target instead (make fuzz).
  */
+#include "blk/blk_int.h"
 #include "dev/all/fuzz.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DISK_SIZE (64u << 10)
+
+static struct {
+	struct blk b;
+	struct blk_req *held[8];
+	unsigned nr;
+	u8 data[DISK_SIZE];
+} disk;
+
+static void finish(struct blk_req *r)
+{
+	u8 *at = disk.data + r->offset;
+
+	for (int i = 0; (r->op == BLK_READ || r->op == BLK_WRITE) && i < r->nr_iov; i++) {
+		if (r->op == BLK_READ)
+			memcpy(r->iov[i].iov_base, at, r->iov[i].iov_len);
+		else
+			memcpy(at, r->iov[i].iov_base, r->iov[i].iov_len);
+		at += r->iov[i].iov_len;
+	}
+	blk_complete(&disk.b, r, r->offset == 0x2000 ? EIO : 0);
+}
+
+static void disk_wait(struct blk *b UNUSED)
+{
+	finish(disk.held[--disk.nr]); /* the newest first */
+}
+
+static void disk_submit(struct blk *b, struct blk_req *r)
+{
+	if (disk.nr == array_len(disk.held))
+		disk_wait(b);
+	if (r->offset & 1024)
+		disk.held[disk.nr++] = r;
+	else
+		finish(r);
+}
+
+static const struct blk_driver disk_driver = { .name = "fuzz", .submit = disk_submit,
+					       .wait = disk_wait };
+
+static char dir[] = "/tmp/vireo-dev-fuzz.XXXXXX";
+
+static int remove_entry(const char *path, const struct stat *st UNUSED, int flag UNUSED,
+			struct FTW *f)
+{
+	return f->level ? remove(path) : 0;
+}
+
+/* The shared directory as it is before every input: one file, one directory. */
+static void tidy_dir(int fd)
+{
+	int file;
+
+	nftw(dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	file = openat(fd, "file", O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+	if (file >= 0 && ftruncate(file, 5000) == 0)
+		close(file);
+	mkdirat(fd, "dir", 0755);
+}
+
+static void remove_dir(void)
+{
+	nftw(dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	rmdir(dir);
+}
+
+static struct dev_fuzz *board(void)
+{
+	static struct dev_fuzz_host host = { .disk = &disk.b, .dir_fd = -1 };
+
+	blk_init(&disk.b, &disk_driver, NULL, NULL);
+	disk.b.info = (struct blk_info){ .size = DISK_SIZE, .block_size = 512, .discard = true };
+	if (!mkdtemp(dir))
+		return NULL;
+	atexit(remove_dir);
+	host.dir_fd = open(dir, O_DIRECTORY | O_CLOEXEC);
+	return host.dir_fd < 0 ? NULL : dev_fuzz_new(&host);
+}
+
+static const char *run(struct dev_fuzz *z, const u8 *data, size_t len)
+{
+	static unsigned nr;
+	const char *broken;
+	int fd;
+
+	if (nr++ % 256 == 0 && (fd = open(dir, O_DIRECTORY | O_CLOEXEC)) >= 0) {
+		tidy_dir(fd);
+		close(fd);
+	}
+	broken = dev_fuzz_run(z, data, len);
+	while (disk.nr)
+		disk_wait(&disk.b);
+	return broken;
+}
 
 #ifdef LIBFUZZER
 
@@ -23,9 +125,9 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t len)
 	static struct dev_fuzz *z;
 	const char *broken;
 
-	if (!z && !(z = dev_fuzz_new()))
+	if (!z && !(z = board()))
 		abort();
-	broken = dev_fuzz_run(z, data, len);
+	broken = run(z, data, len);
 	if (broken) {
 		fprintf(stderr, "dev-fuzz: %s\n", broken);
 		abort();
@@ -40,7 +142,7 @@ static unsigned passed, failed;
 
 static void run_one(struct dev_fuzz *z, const char *what, size_t len)
 {
-	const char *broken = dev_fuzz_run(z, buf, len);
+	const char *broken = run(z, buf, len);
 
 	if (broken)
 		fprintf(stderr, "dev-fuzz: %s: %s\n", what, broken);
@@ -64,7 +166,7 @@ static void run_file(struct dev_fuzz *z, const char *path)
 int main(int argc, char **argv)
 {
 	unsigned long seed = 1, count = 300;
-	struct dev_fuzz *z = dev_fuzz_new();
+	struct dev_fuzz *z = board();
 	char name[40];
 	int i = 1;
 

@@ -20,6 +20,7 @@
 #define BALLOON	 4 /* which of the virtio devices it is */
 
 struct dev_fuzz {
+	struct dev_fuzz_host host;
 	struct fake f;
 	struct mem *mem;
 	struct bus *bus;
@@ -29,7 +30,7 @@ struct dev_fuzz {
 	unsigned nr;
 	struct dev *lapic[NR_CPUS];
 	struct vsock_backend vsock;
-	struct dev *virtio[8]; /* transports */
+	struct dev *virtio[16]; /* transports */
 	unsigned nr_virtio;
 	u8 a[IMG], b[IMG];
 	const char *broken;
@@ -139,6 +140,17 @@ static bool add_virtio(struct dev_fuzz *z, const struct virtio_class *c, const v
 	return keep(z, z->virtio[z->nr_virtio++]);
 }
 
+static bool add_host_devices(struct dev_fuzz *z)
+{
+	const struct virtio_blk_cfg blk = { .blk = z->host.disk, .serial = "fuzz" };
+	const struct virtio_share_cfg share = { .dir_fd = z->host.dir_fd, .tag = "fuzz" };
+
+	if (z->host.disk && !add_virtio(z, &virtio_blk_class, &blk))
+		return false;
+	return z->host.dir_fd < 0 ||
+	       (add_virtio(z, &virtio_fs_class, &share) && add_virtio(z, &virtio_9p_class, &share));
+}
+
 static bool power_on(struct dev_fuzz *z)
 {
 	const struct virtio_rng_cfg rng = { .fill = fill };
@@ -163,7 +175,7 @@ static bool power_on(struct dev_fuzz *z)
 		if (!add(z, *c))
 			return false;
 	con.port[0].chr = &z->f.chr;
-	return add(z, &lapic_class) && add_virtio(z, &virtio_rng_class, &rng) &&
+	return add(z, &lapic_class) && add_host_devices(z) && add_virtio(z, &virtio_rng_class, &rng) &&
 	       add_virtio(z, &virtio_net_class, &net) &&
 	       add_virtio(z, &virtio_console_class, &con) &&
 	       add_virtio(z, &virtio_vsock_class, &vsock) &&
@@ -182,13 +194,14 @@ static void power_off(struct dev_fuzz *z)
 	z->bus = NULL;
 }
 
-struct dev_fuzz *dev_fuzz_new(void)
+struct dev_fuzz *dev_fuzz_new(const struct dev_fuzz_host *host)
 {
 	struct dev_fuzz *z = calloc(1, sizeof *z);
 	struct err e;
 
 	if (!z)
 		return NULL;
+	z->host = *host;
 	z->mem = mem_new(RAM, &e);
 	if (!z->mem) {
 		free(z);
@@ -326,8 +339,17 @@ static void reset(struct dev_fuzz *z, struct input *in)
 static void write_memory(struct dev_fuzz *z, struct input *in)
 {
 	u64 head = take(in, 2), desc[2];
+	u8 buf[64];
 
+	if (head & 0x4000) { /* a request's bytes */
+		for (unsigned i = 0; i < sizeof buf; i++)
+			buf[i] = (u8)take(in, 1);
+		(void)!mem_write(z->mem, 0x2000 + (head & 0x3f) * 16, buf, sizeof buf);
+		return;
+	}
 	desc[0] = take(in, 3) & (RAM - 1); /* address */
+	if (head & 0x2000)
+		desc[0] = 0x2000 + (desc[0] & 0x3f) * 16;
 	desc[1] = (take(in, 2) & 0x3ff) | (take(in, 1) & 7) << 32 | (take(in, 1) & 15) << 48;
 	if (head & 0x8000)
 		(void)!mem_write(z->mem, (head & 0xff) * 8, desc, 8);
@@ -402,7 +424,7 @@ const char *dev_fuzz_run(struct dev_fuzz *z, const u8 *data, size_t len)
 	const char *broken = "the board cannot be made";
 
 	if (power_on(z)) {
-		memset(mem_ptr(z->mem, 0, RAM), 0, 0x2000);
+		memset(mem_ptr(z->mem, 0, RAM), 0, 0x2800);
 		for (unsigned i = 0; i < MAX_OPS && in.len && !z->broken; i++)
 			operate(z, &in);
 		clock_fake_advance(&z->f.clock, 1000000);

@@ -17,9 +17,16 @@
 
 #include "base/types.h"
 
+struct blk;
 struct dev_fuzz; /* the board; reused from input to input */
 
-struct dev_fuzz *dev_fuzz_new(void);
+/* What the board's devices stand on; borrowed. */
+struct dev_fuzz_host {
+	struct blk *disk; /* completes inside submit() or wait(); NULL = no virtio-blk */
+	int dir_fd;	  /* shared, writable, by virtio-fs and 9p; -1 = neither */
+};
+
+struct dev_fuzz *dev_fuzz_new(const struct dev_fuzz_host *host);
 void dev_fuzz_free(struct dev_fuzz *z);
 
 /* Run one input from power-on. Return: NULL, or what broke. */
