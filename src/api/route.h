@@ -75,5 +75,6 @@ json_t *route_message(const char *key, const char *text) MUST_CHECK;
 extern const struct route fc_routes[];	   /* the Firecracker tree */
 extern const struct route native_routes[]; /* /vireo/v1 */
 extern const struct route native_snap_routes[];
+extern const struct route disk_routes[];   /* /vireo/v1/disks */
 
 #endif
