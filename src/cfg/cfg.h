@@ -128,6 +128,8 @@ struct mmds_config {
 	u32 ipv4;	/* host byte order */
 	bool imds_compat; /* always text/plain */
 	u64 size_limit; /* bytes of JSON */
+	char path[CFG_PATH]; /* of the data at the start; "" = none */
+	i32 fd;
 };
 
 struct pmem_config {

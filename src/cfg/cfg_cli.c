@@ -301,6 +301,8 @@ static const struct option_def options[] = {
 	{ "--transport", "pci|mmio", "how virtio devices are attached (pci)", set_transport },
 	{ "--boot-timer", NULL, "log the time at which the guest writes 123 to 0xc0000000",
 	  set_boot_timer },
+	{ "--mmds", "FILE[,version=1|2][,address=169.254.X.Y]",
+	  "metadata for the guest: JSON, at http://169.254.169.254", set_mmds },
 	{ "--vsock", "cid=N,path=SOCKET", "sockets between host and guest", set_vsock },
 	{ "--serial", "stdio|pty|unix:PATH|file:PATH|none", "first serial port (stdio)",
 	  set_serial },

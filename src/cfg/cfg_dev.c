@@ -2,6 +2,7 @@
 /* cfg_dev.c - the options of devices beyond disks, networks and the serial port */
 #include "cfg/cfg_int.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
@@ -152,4 +153,32 @@ int set_transport(struct vm_config *c, const char *val, struct err *e)
 	static const char *const names[] = { "pci", "mmio", NULL };
 
 	return parse_enum(&c->transport, "--transport", val, names, "pci or mmio", e);
+}
+
+int set_mmds(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char wanted[] = "FILE[,version=1|2][,address=169.254.X.Y]";
+	struct mmds_config m = { .present = true, .version = 2, .ipv4 = 0xa9fea9fe,
+				 .size_limit = 51200, .fd = -1 };
+	const char *s = val;
+	struct in_addr a;
+	struct part p;
+	u64 n;
+
+	TRY(next_part(&s, &p, "--mmds", e));
+	if (p.val)
+		return want(e, "--mmds", val, wanted);
+	TRY(copy_str(m.path, sizeof m.path, "--mmds", p.text, e));
+	while (*s) {
+		TRY(next_part(&s, &p, "--mmds", e));
+		if (is_key(&p, "version") && parse_number(p.val, 1, 2, &n))
+			m.version = (u32)n;
+		else if (is_key(&p, "address") && inet_pton(AF_INET, p.val, &a) == 1 &&
+			 ntohl(a.s_addr) >> 16 == 0xa9fe)
+			m.ipv4 = ntohl(a.s_addr);
+		else
+			return want(e, "--mmds", val, wanted);
+	}
+	c->mmds = m;
+	return 0;
 }

@@ -39,6 +39,7 @@ int set_disk_part(struct disk_config *d, const struct part *p, struct err *e) MU
 int set_balloon(struct vm_config *c, const char *val, struct err *e);
 int set_boot_timer(struct vm_config *c, const char *val, struct err *e);
 int set_transport(struct vm_config *c, const char *val, struct err *e);
+int set_mmds(struct vm_config *c, const char *val, struct err *e);
 int set_vsock(struct vm_config *c, const char *val, struct err *e);
 
 #endif

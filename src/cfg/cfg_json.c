@@ -135,6 +135,8 @@ static const struct key mmds_keys[] = {
 	KEY(struct mmds_config, ipv4),
 	KEY(struct mmds_config, imds_compat),
 	KEY(struct mmds_config, size_limit),
+	KEY(struct mmds_config, path),
+	KEY(struct mmds_config, fd),
 	KEY_END,
 };
 

@@ -231,7 +231,10 @@ static int open_nets(struct launch *l, struct err *e)
 
 	if (!c->nr_nets)
 		c->net[c->nr_nets++].kind = CFG_NET_USER;
+	if (c->mmds.present)
+		TRY(open_one("--mmds", c->mmds.path, O_RDONLY, &c->mmds.fd, e));
 	for (u32 i = 0; i < c->nr_nets; i++) {
+		c->net[i].mmds = c->mmds.present;
 		if (c->net[i].kind == CFG_NET_TAP)
 			TRY(open_tap(&c->net[i], e));
 		else if (c->net[i].kind == CFG_NET_USER)
@@ -456,7 +459,7 @@ static int open_all(struct launch *l, struct err *e)
  */
 
 #define FD_CONFIG 3
-#define FDS_MAX   (7 + CFG_INITRDS + CFG_DISKS * (2 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 2)
+#define FDS_MAX   (8 + CFG_INITRDS + CFG_DISKS * (2 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 2)
 
 struct fd_list {
 	struct proc_fd map[FDS_MAX];
@@ -497,6 +500,7 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 	pass(l, &c->restore.state_fd);
 	pass(l, &c->restore.mem_fd);
 	pass(l, &c->ready_fd);
+	pass(l, &c->mmds.fd);
 }
 
 static int write_config(const struct vm_config *c, struct err *e)

@@ -327,7 +327,7 @@ static int plug_nets(struct vm *vm, struct err *e)
 	for (unsigned i = 0; i < vm->cfg->nr_nets; i++) {
 		const struct net_config *n = &vm->cfg->net[i];
 		struct virtio_net_cfg c = {
-			.port = vm->net[i],
+			.port = vm->mmds_port[i] ? vm->mmds_port[i] : vm->net[i],
 			.mac = { 0x52, 0x54, 0x00, 0x56, 0x52, (u8)i },
 			.mtu = (u16)n->mtu,
 			.rx = ends_limit(&n->rx_limit),

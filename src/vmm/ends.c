@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ends.c - host ends of the devices beyond disks, networks and the serial port */
 #include "dev/virtio/virtio.h"
+#include "net/mmds.h"
 #include "net/vsock.h"
 #include "os/opener.h"
 #include "vmm/vm_dev.h"
@@ -8,7 +9,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct ratelimit_bucket_cfg ends_bucket(const struct bucket_config *c)
 {
@@ -44,13 +47,68 @@ static int open_vsock(struct vm *vm, struct err *e)
 	return vm->vsock ? 0 : err_wrap(e, "--vsock");
 }
 
+static size_t random_bytes(void *vm, void *buf, size_t len)
+{
+	return vm_random(vm, buf, len);
+}
+
+/* What the file has is the data. */
+static int read_metadata(struct vm *vm, struct err *e)
+{
+	struct mmds_config *c = &vm->cfg->mmds;
+	size_t max = c->size_limit * 4; /* it may be written with blanks */
+	char *text;
+	ssize_t n;
+	int r;
+
+	if (!*c->path)
+		return 0;
+	text = malloc(max);
+	n = text ? pread(c->fd, text, max, 0) : -1;
+	fd_close(&c->fd);
+	if (n < 0)
+		r = err_set(e, errno, "%.150s: %s", c->path, strerror(errno));
+	else
+		r = mmds_set(vm->mmds, text, (size_t)n, e);
+	free(text);
+	return r ? err_wrap(e, "--mmds") : 0;
+}
+
+static int open_mmds(struct vm *vm, struct err *e)
+{
+	const struct mmds_config *c = &vm->cfg->mmds;
+	const struct mmds_cfg cfg = {
+		.ipv4 = c->ipv4, .version = c->version, .imds_compat = c->imds_compat,
+		.size_limit = c->size_limit, .clock = vm->clock, .random = random_bytes, .ctx = vm,
+	};
+
+	if (!c->present)
+		return 0;
+	vm->mmds = mmds_new(&cfg, e);
+	if (!vm->mmds)
+		return -e->code;
+	TRY(read_metadata(vm, e));
+	for (u32 i = 0; i < vm->cfg->nr_nets; i++) {
+		if (!vm->cfg->net[i].mmds || !vm->net[i])
+			continue;
+		vm->mmds_port[i] = mmds_port_new(vm->mmds, vm->net[i], e);
+		if (!vm->mmds_port[i])
+			return -e->code;
+	}
+	return 0;
+}
+
 int ends_open(struct vm *vm, struct err *e)
 {
-	return open_vsock(vm, e);
+	TRY(open_vsock(vm, e));
+	return open_mmds(vm, e);
 }
 
 void ends_close(struct vm *vm)
 {
+	for (u32 i = 0; i < vm->cfg->nr_nets; i++)
+		mmds_port_free(vm->mmds_port[i]);
+	mmds_free(vm->mmds);
 	vsock_unix_free(vm->vsock);
 }
 
@@ -73,6 +131,13 @@ int vm_net_limit(struct vm *vm, const char *id, bool tx, enum ratelimit_kind k,
 		return 0;
 	}
 	return err_set(e, ENOENT, "%s: no such network interface", id);
+}
+
+int vm_mmds_set(struct vm *vm, const char *text, size_t len, struct err *e)
+{
+	if (!vm->mmds)
+		return err_set(e, ENOENT, "metadata service: this machine has none");
+	return mmds_set(vm->mmds, text, len, e);
 }
 
 static int has_balloon(const struct vm *vm, struct err *e)

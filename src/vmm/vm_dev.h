@@ -67,6 +67,10 @@ struct vm_disk_mirror {
 int vm_disk_mirror(struct vm *vm, const char *id, const struct vm_disk_mirror *m,
 		   struct err *e) MUST_CHECK;
 
+/* -- the metadata service: its data, a JSON object; E2BIG: more than it may be -------------- */
+
+int vm_mmds_set(struct vm *vm, const char *text, size_t len, struct err *e) MUST_CHECK;
+
 /* -- the balloon (dev/virtio/virtio.h: virtio_balloon_*) ------------------------------ */
 
 int vm_balloon_get(struct vm *vm, struct virtio_balloon_info *ret, struct err *e) MUST_CHECK;

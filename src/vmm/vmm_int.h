@@ -22,6 +22,7 @@
 
 struct agent;
 struct blk;
+struct mmds;
 struct net_port;
 struct opener;
 struct pci_host;
@@ -83,6 +84,8 @@ struct vm {
 	bool opener_borrowed;
 	struct vsock_backend *vsock;
 	struct dev *balloon; /* transport */
+	struct mmds *mmds;
+	struct net_port *mmds_port[CFG_NETS]; /* in front of net[i]; NULL: not there */
 
 	/* Pausing (vcpu.c): under the lock. */
 	unsigned pausing; /* how many want it */
