@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <net/route.h>
+#include <linux/input.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -151,7 +152,7 @@ static void load_module(const char *file)
 /*
  * Load the modules of one line of MODULE_LIST: "KEY FILE FILE...", in dependency
  * order. KEY is "pci" or "mmio" (the transport), "vN" (virtio device type N) or
- * "panic" (how the monitor learns of one). A file that
+ * "panic" (how the monitor learns of one), "button" (the power button). A file that
  * several lines need is there only once, so a missing one is already loaded.
  */
 static void load_key(const char *list, const char *key)
@@ -175,14 +176,16 @@ static void load_key(const char *list, const char *key)
 	}
 }
 
+static char module_list[8192];
+
 /* Drivers for the virtio devices that exist; [virtio 5] gives the type numbers. */
 static void load_drivers(bool for_command)
 {
-	static char list[8192];
+	char *list = module_list;
 	struct dirent *d;
 	DIR *dir;
 
-	if (slurp(MODULE_LIST, list, sizeof(list)) < 0)
+	if (slurp(MODULE_LIST, list, sizeof(module_list)) < 0)
 		return; /* a kernel with everything built in */
 	load_key(list, "pci");
 	if (!access("/sys/bus/acpi/devices/LNRO0005:00", F_OK))
@@ -434,6 +437,23 @@ static void obey(int sig)
 	reboot(sig == SIGTERM || sig == SIGINT ? RB_AUTOBOOT : RB_POWER_OFF);
 }
 
+/* A process of its own: wait for the ACPI power button, then ask process 1 to power off. */
+static void power_button(void)
+{
+	struct input_event ev;
+	int fd = -1;
+
+	load_key(module_list, "button");
+	for (int tries = 0; fd < 0 && tries < 100; tries++) {
+		nap_us(10000);
+		fd = open("/dev/input/event0", O_RDONLY | O_CLOEXEC); /* the only input device */
+	}
+	while (fd >= 0 && read(fd, &ev, sizeof(ev)) == sizeof(ev))
+		if (ev.type == EV_KEY && ev.code == KEY_POWER && ev.value)
+			kill(1, SIGUSR2);
+	_exit(0);
+}
+
 static void run_shell(void)
 {
 	pid_t shell;
@@ -446,6 +466,8 @@ static void run_shell(void)
 	shell = fork();
 	if (shell == 0)
 		shell_child();
+	if (fork() == 0)
+		power_button();
 	for (;;) {
 		pid_t pid = wait(NULL);
 
