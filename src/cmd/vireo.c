@@ -516,6 +516,30 @@ static int write_config(const struct vm_config *c, struct err *e)
 	return r < 0 ? err_set(e, -r, "config: %s", strerror(-r)) : fd;
 }
 
+static void make_absolute(char path[CFG_PATH])
+{
+	char *full = *path ? realpath(path, NULL) : NULL;
+
+	if (full && strlen(full) < CFG_PATH)
+		strcpy(path, full);
+	free(full);
+}
+
+/* A snapshot names these files, and may be restored from another directory. */
+static void make_paths_absolute(struct vm_config *c)
+{
+	make_absolute(c->kernel.path);
+	for (u32 i = 0; i < c->nr_initrds; i++)
+		make_absolute(c->initrd[i].path);
+	for (u32 i = 0; i < c->nr_disks; i++) {
+		make_absolute(c->disk[i].path);
+		make_absolute(c->disk[i].allow);
+		make_absolute(c->disk[i].secret_file);
+	}
+	for (u32 i = 0; i < c->nr_shares; i++)
+		make_absolute(c->share[i].path);
+}
+
 static int start_monitor(struct launch *l, struct err *e)
 {
 	static const char *const argv[] = { "vireo-vm", "--config-fd", "3", NULL };
@@ -526,6 +550,7 @@ static int start_monitor(struct launch *l, struct err *e)
 
 	if (proc_sibling("vireo-vm", prog, sizeof prog))
 		return err_set(e, ENOENT, "vireo-vm: not found beside vireo");
+	make_paths_absolute(&l->cfg);
 	pass_all(&fds, &l->cfg);
 	fd = write_config(&l->cfg, e);
 	if (fd < 0)

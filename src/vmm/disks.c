@@ -65,6 +65,9 @@ static int open_one(struct vm *vm, unsigned i, struct err *e)
 	d->fd = -1;
 	if (b && d->cache == CFG_CACHE_UNSAFE)
 		blk_no_flush(b);
+	if (b && d->snapshot && d->layer_fd >= 0)
+		b = blk_open_layer(b, d->layer_fd, e);
+	d->layer_fd = -1;
 	if (b && d->snapshot)
 		b = blk_open_snapshot(b, e);
 	if (b)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* snap_save.c - a paused machine to two files: see snapshot.h */
-#include "blk/blk.h"
+#include "blk/live.h"
 #include "blk/live.h"
 #include "cpu/x86_state.h"
 #include "vmm/snap_int.h"
@@ -66,6 +66,11 @@ static int add_config(struct vm *vm, struct snap_writer *w, struct err *e)
 		return no_memory(e);
 	*c = *vm->cfg;
 	cfg_forget_open(c);
+	for (u32 i = 0; i < c->nr_disks; i++) { /* a job may have put another image there */
+		if (strcmp(c->disk[i].path, vm->disk[i].path) != 0)
+			c->disk[i].format[0] = '\0';
+		snprintf(c->disk[i].path, sizeof c->disk[i].path, "%s", vm->disk[i].path);
+	}
 	text = cfg_to_json(c);
 	free(c);
 	if (!text)
@@ -149,7 +154,7 @@ static int check(const struct vm *vm, const struct snapshot_save *o, struct err 
 		return err_set(e, ENOTSUP, "snapshot: the VM runs one command for its caller (--), "
 			       "which cannot be saved");
 	for (u32 i = 0; i < vm->cfg->nr_disks && o->freeze; i++)
-		if (!vm->cfg->disk[i].read_only && vm->blk[i] && !blk_has_layer(vm->blk[i]))
+		if (!vm->cfg->disk[i].read_only && !vm->cfg->disk[i].snapshot)
 			return err_set(e, ENOTSUP, "disk %.100s: is written in place, so copies "
 				       "cannot share it: want it readonly or snapshot",
 				       vm->cfg->disk[i].path);

@@ -2,6 +2,7 @@
 /* guest.c - see snap.h */
 #include "snap.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ static void *run(void *arg)
 	enum vm_end end;
 	int status = vm_run(g->vm, &end, &e);
 
-	if (end != VM_STOPPED)
+	if (end != VM_STOPPED && !g->may_end)
 		fprintf(stderr, "snap-test: the VM ended by itself: %d, status %d %s\n", end, status,
 			e.msg);
 	return NULL;
@@ -92,6 +93,7 @@ bool guest_load(struct guest *g, const struct snapshot_load *o, struct err *e)
 {
 	cfg_init(&g->cfg);
 	g->vm = NULL;
+	g->sock = -1;
 	if (snapshot_read_config(o->state_fd, &g->cfg, e) || !make_serial(g))
 		return false;
 	g->cfg.jail = CFG_JAIL_OFF;
@@ -99,16 +101,21 @@ bool guest_load(struct guest *g, const struct snapshot_load *o, struct err *e)
 	return g->vm;
 }
 
+void guest_close(struct guest *g)
+{
+	fd_close(&g->sock);
+	cfg_fini(&g->cfg);
+}
+
 void guest_stop(struct guest *g)
 {
 	struct err e = { 0 };
 
-	if (vm_stop(g->vm, &e))
+	if (vm_stop(g->vm, &e) && e.code != ESHUTDOWN)
 		fprintf(stderr, "snap-test: %s\n", e.msg);
 	thread_join(&g->thread);
 	vm_free(g->vm);
-	close(g->sock);
-	cfg_fini(&g->cfg);
+	guest_close(g);
 }
 
 bool guest_type(struct guest *g, const char *text)

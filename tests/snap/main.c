@@ -6,6 +6,7 @@
  *
  * Ends with "N passed, N failed, 0 skipped".
  */
+#include "hostile.h"
 #include "snap.h"
 
 #include <fcntl.h>
@@ -19,7 +20,7 @@
 #include "base/compiler.h"
 
 static struct guest g;
-static unsigned passed, failed;
+static unsigned passed, failed, mutants;
 
 static bool check(const char *what, bool ok, const struct err *e)
 {
@@ -65,6 +66,19 @@ static bool load(struct guest *x, const struct files *f, bool advance)
 	return check("load", ok && guest_start(x, &e), &e);
 }
 
+static void hostile(const struct files *f, u64 seed)
+{
+	unsigned loaded;
+
+	check("every flipped byte is refused", hostile_flips(f->state, f->mem) == 0, NULL);
+	check("every truncation is refused", hostile_cuts(f->state, f->mem) == 0, NULL);
+	check("memory files of other sizes are refused",
+	      hostile_memory_sizes(f->state, f->mem) == 0, NULL);
+	hostile_mutants(f->state, f->mem, mutants, seed, &loaded);
+	fprintf(stderr, "%u changed state files, %u of them loaded\n", mutants, loaded);
+	check("changed state files do no harm", true, NULL);
+}
+
 static void round_trip(const char *kernel, const char *initrd, unsigned cpus)
 {
 	struct files f = new_files();
@@ -88,6 +102,7 @@ static void round_trip(const char *kernel, const char *initrd, unsigned cpus)
 		check("and takes input", guest_expect(&g, "all-2\r\n", 10000), NULL);
 		guest_stop(&g);
 	}
+	hostile(&f, cpus * 1000000ull);
 }
 
 int main(int argc, char **argv)
@@ -96,6 +111,7 @@ int main(int argc, char **argv)
 		fputs("usage: snap-test KERNEL INITRD\n", stderr);
 		return 2;
 	}
+	mutants = getenv("SNAP_MUTANTS") ? (unsigned)atoi(getenv("SNAP_MUTANTS")) : 300;
 	round_trip(argv[1], argv[2], 1);
 	round_trip(argv[1], argv[2], 2);
 	printf("%u passed, %u failed, 0 skipped\n", passed, failed);

@@ -40,6 +40,7 @@ struct PACKED net_config {
 struct virtio_net {
 	struct virtio v;
 	struct net_port *port;
+	u8 mac[6];    /* as configured: a copy of a machine has another one */
 	bool starved; /* the port holds a frame until there are receive buffers */
 	bool blocked; /* the port is full; the next frame stays in the ring */
 	bool rx_paid; /* the frame the port holds is through its limit, */
@@ -301,6 +302,7 @@ static int net_init(struct dev *d, const void *cfg, struct err *e UNUSED)
 	};
 
 	memcpy(conf.mac, c->mac, sizeof conf.mac);
+	memcpy(n->mac, c->mac, sizeof n->mac);
 	memcpy(n->v.config, &conf, sizeof conf);
 	n->v.config_len = sizeof conf;
 	n->v.offered = F_MAC | F_STATUS | F_MRG_RXBUF | (c->mtu ? F_MTU : 0) |
@@ -337,6 +339,7 @@ static int net_loaded(struct dev *d, struct err *e)
 	struct virtio_net *n = container_of(d, struct virtio_net, v.dev);
 
 	TRY(virtio_loaded(d, e));
+	memcpy(n->v.config, n->mac, sizeof n->mac);
 	set_offload(n, n->v.features);
 	return 0;
 }
@@ -344,6 +347,7 @@ static int net_loaded(struct dev *d, struct err *e)
 static const struct field net_state[] = {
 	VIRTIO_FIELDS(struct virtio_net, v),
 	FIELD_NOT_SAVED(struct virtio_net, port),
+	FIELD_NOT_SAVED(struct virtio_net, mac),
 	FIELD_NOT_SAVED(struct virtio_net, starved),
 	FIELD_NOT_SAVED(struct virtio_net, blocked),
 	FIELD_NOT_SAVED(struct virtio_net, rx_paid),
