@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define MS 1000000u
-#define LATE (30000u * MS) /* a busy host takes its time; lost is lost */
+#define LATE (30000ull * MS) /* a busy host takes its time; lost is lost */
 
 static struct err err;
 
