@@ -72,10 +72,12 @@ static u64 clock_us(clockid_t id)
 	return (u64)t.tv_sec * 1000000 + (u64)t.tv_nsec / 1000;
 }
 
-int api_listen(struct api *a, struct err *e)
+int api_listen(struct api *a, bool starting, struct err *e)
 {
 	const struct api_opts *o = &a->opts;
 
+	if (starting)
+		a->state = WANTED;
 	TRY(server_start(a->server, e));
 	if (o->start_us)
 		a->metrics.startup_us = clock_us(CLOCK_MONOTONIC) - o->start_us;
@@ -114,13 +116,25 @@ int api_request_start(struct api *a, struct err *e)
 	return r;
 }
 
-struct vm_config *api_wait_start(struct api *a)
+void api_request_end(struct api *a)
 {
 	pthread_mutex_lock(&a->lock);
-	while (a->state != WANTED)
-		pthread_cond_wait(&a->changed, &a->lock);
+	a->fatal = true;
+	pthread_cond_broadcast(&a->changed);
 	pthread_mutex_unlock(&a->lock);
-	return a->start;
+}
+
+struct vm_config *api_wait_start(struct api *a, const struct snapshot_load **load)
+{
+	bool fatal;
+
+	pthread_mutex_lock(&a->lock);
+	while (a->state != WANTED && !a->fatal)
+		pthread_cond_wait(&a->changed, &a->lock);
+	fatal = a->fatal;
+	pthread_mutex_unlock(&a->lock);
+	*load = a->loading ? &a->load : NULL;
+	return fatal ? NULL : a->start;
 }
 
 void api_started(struct api *a, struct vm *vm, const struct err *e)
@@ -144,6 +158,8 @@ void api_ended(struct api *a)
 struct vm *api_vm(struct api *a, struct err *e)
 {
 	pthread_mutex_lock(&a->lock);
+	while (a->state == WANTED)
+		pthread_cond_wait(&a->changed, &a->lock);
 	if (a->state == RUNS)
 		return a->vm;
 	err_set(e, ESHUTDOWN, a->state == GONE ? "VM: it has ended" : "VM: it was not started");
@@ -179,6 +195,8 @@ int api_state(struct api *a, unsigned *ret, struct err *e)
 	int r = 0;
 
 	pthread_mutex_lock(&a->lock);
+	while (a->state == WANTED)
+		pthread_cond_wait(&a->changed, &a->lock);
 	if (a->state == RUNS)
 		r = vm_get_state(a->vm, &s, e);
 	if (!r && (a->state == GONE || s == VM_STATE_ENDED))

@@ -24,6 +24,7 @@
 
 struct api;
 struct opener;
+struct snapshot_load;
 struct vm;
 struct vm_config;
 
@@ -50,10 +51,15 @@ int api_put(struct api *a, const char *path, const char *json, struct err *e) MU
 int api_load_config(struct api *a, const char *text, size_t len, struct err *e) MUST_CHECK;
 int api_start_config(struct api *a, struct vm_config **ret, struct err *e) MUST_CHECK;
 
-/* Start the thread: requests are answered from now on. */
-int api_listen(struct api *a, struct err *e) MUST_CHECK;
+/*
+ * Start the thread: requests are answered from now on. @starting: the caller starts the VM
+ * itself, and what concerns it waits for api_started(). The VM is started afterwards: then
+ * no more threads may be made (jail/jail.h).
+ */
+int api_listen(struct api *a, bool starting, struct err *e) MUST_CHECK;
 
-struct vm_config *api_wait_start(struct api *a);
+/* *load: the snapshot it is to come from, or NULL. Return: NULL if the process is to end. */
+struct vm_config *api_wait_start(struct api *a, const struct snapshot_load **load);
 /* @e: NULL = it runs. With @vm NULL the API waits for the next try. */
 void api_started(struct api *a, struct vm *vm, const struct err *e);
 void api_ended(struct api *a);

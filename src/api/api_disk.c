@@ -74,18 +74,18 @@ static const char *const actions[] = { "add", "remove", "clear", "record", "stop
 #define BOOL_(S, n, m) { .name = n, .type = F_BOOL, FIELD_AT(S, m) }
 #define UINT_(S, n, m, f, d) { .name = n, .type = F_UINT, .flags = (f), .def = (d), FIELD_AT(S, m) }
 
-static const struct field snapshot_fields[] = {
+static const struct body_field snapshot_fields[] = {
 	STR_(struct snapshot_body, "path", path, 0),
 	STR_(struct snapshot_body, "backing", backing, 0),
 	STR_(struct snapshot_body, "name", name, 0),
 	BOOL_(struct snapshot_body, "remove", remove),
 };
-static const struct field commit_fields[] = {
+static const struct body_field commit_fields[] = {
 	STR_(struct commit_body, "path", path, F_REQUIRED),
 	BOOL_(struct commit_body, "between", between),
 	UINT_(struct commit_body, "rate", rate, 0, 0),
 };
-static const struct field mirror_fields[] = {
+static const struct body_field mirror_fields[] = {
 	STR_(struct mirror_body, "path", path, F_REQUIRED),
 	STR_(struct mirror_body, "format", format, F_REQUIRED),
 	STR_(struct mirror_body, "bitmap", bitmap, 0),
@@ -93,10 +93,10 @@ static const struct field mirror_fields[] = {
 	BOOL_(struct mirror_body, "pivot", pivot),
 	UINT_(struct mirror_body, "rate", rate, 0, 0),
 };
-static const struct field resize_fields[] = {
+static const struct body_field resize_fields[] = {
 	UINT_(struct resize_body, "size", size, F_REQUIRED, 0),
 };
-static const struct field bitmap_fields[] = {
+static const struct body_field bitmap_fields[] = {
 	{ .name = "action", .type = F_ENUM, .flags = F_REQUIRED, .names = actions,
 	  FIELD_AT(struct bitmap_body, action) },
 	STR_(struct bitmap_body, "name", name, F_REQUIRED),
@@ -104,7 +104,7 @@ static const struct field bitmap_fields[] = {
 	UINT_(struct bitmap_body, "granularity", granularity, 0, 65536),
 	BOOL_(struct bitmap_body, "persistent", persistent),
 };
-static const struct field limits_fields[] = {
+static const struct body_field limits_fields[] = {
 	{ .name = "bandwidth", .type = F_OBJ, .sub = &fc_bucket_schema,
 	  FIELD_AT(struct limits_body, bandwidth) },
 	{ .name = "ops", .type = F_OBJ, .sub = &fc_bucket_schema, FIELD_AT(struct limits_body, ops) },

@@ -15,6 +15,7 @@
 #include "api/server.h"
 #include "cfg/cfg.h"
 #include "os/os.h"
+#include "vmm/snapshot.h"
 
 #include <pthread.h>
 
@@ -65,6 +66,9 @@ struct api {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	enum handover state; /* .lock */
+	bool fatal;	     /* .lock: a load failed, the process is to end */
+	bool loading;	     /* start is from a snapshot, by load */
+	struct snapshot_load load;
 	struct vm *vm;	     /* .lock: while RUNS */
 	struct err start_err; /* .lock */
 };
@@ -79,6 +83,7 @@ struct vm *api_lock_vm(struct api *a, struct err *e) MUST_CHECK;
 void api_unlock_vm(struct api *a, struct vm *vm);
 /* Have the main thread start a->start. Waits for the outcome. */
 int api_request_start(struct api *a, struct err *e) MUST_CHECK;
+void api_request_end(struct api *a); /* have it end the process, after this request's answer */
 
 /* Called by the server on its thread: about once a minute, and at the end. */
 void api_tick(struct api *a);
@@ -87,6 +92,7 @@ void api_tick(struct api *a);
 
 int api_open(struct api *a, const char *path, int flags, struct err *e) MUST_CHECK;
 int api_listen_at(struct api *a, const char *path, struct err *e) MUST_CHECK;
+int api_connect(struct api *a, const char *path, struct err *e) MUST_CHECK;
 void api_unlink(struct api *a, const char *path); /* a socket of ours */
 int api_open_tap(struct api *a, const char *name, struct err *e) MUST_CHECK;
 
@@ -97,6 +103,7 @@ void fc_fini(struct fc *fc);
 /* fc_config.c: the whole as JSON, and as what vmm takes (descriptors are copies). */
 json_t *fc_show(const struct api *a) MUST_CHECK;
 int fc_make_config(struct api *a, struct vm_config *c, struct err *e) MUST_CHECK;
+int fc_make_serial(const struct api *a, struct vm_config *c, struct err *e) MUST_CHECK;
 void fc_close_config(struct vm_config *c);
 struct bucket_config fc_bucket_config(const struct fc_bucket *b);
 

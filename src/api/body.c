@@ -40,12 +40,12 @@ json_t *body_parse(const char *text, size_t len, struct fault *f)
 
 /* -- what is said ------------------------------------------------------------------------ */
 
-static u64 uint_max(const struct field *k)
+static u64 uint_max(const struct body_field *k)
 {
 	return k->size >= 8 ? INT64_MAX : (1ull << 8 * k->size) - 1;
 }
 
-static const char *wanted(const struct field *k, char buf[64])
+static const char *wanted(const struct body_field *k, char buf[64])
 {
 	switch (k->type) {
 	case F_BOOL: return "a boolean";
@@ -80,7 +80,7 @@ static void describe(json_t *v, char *buf, size_t len)
 	}
 }
 
-static int bad_type(const struct field *k, json_t *v, struct fault *f)
+static int bad_type(const struct body_field *k, json_t *v, struct fault *f)
 {
 	char want[64], got[128];
 
@@ -89,7 +89,7 @@ static int bad_type(const struct field *k, json_t *v, struct fault *f)
 		    k->name);
 }
 
-static int bad_value(const struct field *k, json_t *v, struct fault *f)
+static int bad_value(const struct body_field *k, json_t *v, struct fault *f)
 {
 	char want[64], got[128];
 
@@ -125,7 +125,7 @@ static int unknown_field(const struct schema *s, const char *name, struct fault 
 	return -EINVAL;
 }
 
-static int unknown_variant(const struct field *k, json_t *v, struct fault *f)
+static int unknown_variant(const struct body_field *k, json_t *v, struct fault *f)
 {
 	unsigned nr = 0;
 
@@ -138,7 +138,7 @@ static int unknown_variant(const struct field *k, json_t *v, struct fault *f)
 
 /* -- from JSON --------------------------------------------------------------------------- */
 
-static void put_uint(const struct field *k, void *p, u64 n)
+static void put_uint(const struct body_field *k, void *p, u64 n)
 {
 	switch (k->size) {
 	case 1: *(u8 *)p = (u8)n; break;
@@ -148,7 +148,7 @@ static void put_uint(const struct field *k, void *p, u64 n)
 	}
 }
 
-static u64 get_uint(const struct field *k, const void *p)
+static u64 get_uint(const struct body_field *k, const void *p)
 {
 	switch (k->size) {
 	case 1: return *(const u8 *)p;
@@ -158,7 +158,7 @@ static u64 get_uint(const struct field *k, const void *p)
 	}
 }
 
-static int decode_uint(const struct field *k, json_t *v, void *p, struct fault *f)
+static int decode_uint(const struct body_field *k, json_t *v, void *p, struct fault *f)
 {
 	json_int_t n = json_integer_value(v);
 	u64 max = k->max ? k->max : uint_max(k);
@@ -171,7 +171,7 @@ static int decode_uint(const struct field *k, json_t *v, void *p, struct fault *
 	return 0;
 }
 
-static int decode_str(const struct field *k, json_t *v, char *p, struct fault *f)
+static int decode_str(const struct body_field *k, json_t *v, char *p, struct fault *f)
 {
 	if (!json_is_string(v))
 		return bad_type(k, v, f);
@@ -182,7 +182,7 @@ static int decode_str(const struct field *k, json_t *v, char *p, struct fault *f
 	return 0;
 }
 
-static int decode_enum(const struct field *k, json_t *v, u32 *p, struct fault *f)
+static int decode_enum(const struct body_field *k, json_t *v, u32 *p, struct fault *f)
 {
 	if (!json_is_string(v))
 		return bad_type(k, v, f);
@@ -195,7 +195,7 @@ static int decode_enum(const struct field *k, json_t *v, u32 *p, struct fault *f
 	return unknown_variant(k, v, f);
 }
 
-static int decode_list(const struct field *k, json_t *v, void *obj, struct fault *f)
+static int decode_list(const struct body_field *k, json_t *v, void *obj, struct fault *f)
 {
 	size_t nr = json_array_size(v);
 	char *p = (char *)obj + k->offset;
@@ -217,7 +217,7 @@ static int decode_list(const struct field *k, json_t *v, void *obj, struct fault
 	return 0;
 }
 
-static int decode_map(const struct field *k, json_t *v, json_t **p, struct fault *f)
+static int decode_map(const struct body_field *k, json_t *v, json_t **p, struct fault *f)
 {
 	const char *name;
 	json_t *el;
@@ -226,12 +226,12 @@ static int decode_map(const struct field *k, json_t *v, json_t **p, struct fault
 		return bad_type(k, v, f);
 	json_object_foreach(v, name, el)
 		if (!json_is_string(el))
-			return bad_type(&(struct field){ .name = name, .type = F_STR }, el, f);
+			return bad_type(&(struct body_field){ .name = name, .type = F_STR }, el, f);
 	*p = json_incref(v);
 	return 0;
 }
 
-static int decode(const struct field *k, json_t *v, void *obj, struct fault *f)
+static int decode(const struct body_field *k, json_t *v, void *obj, struct fault *f)
 {
 	void *p = (char *)obj + k->offset;
 
@@ -258,7 +258,7 @@ static void set_defaults(const struct schema *s, void *obj)
 {
 	memset(obj, 0, s->size);
 	for (unsigned i = 0; i < s->nr; i++) {
-		const struct field *k = &s->field[i];
+		const struct body_field *k = &s->field[i];
 		void *p = (char *)obj + k->offset;
 
 		if (k->type == F_BOOL)
@@ -316,7 +316,7 @@ void body_free(const struct schema *s, void *obj)
 
 /* -- to JSON ----------------------------------------------------------------------------- */
 
-static json_t *encode_list(const struct field *k, const void *obj)
+static json_t *encode_list(const struct body_field *k, const void *obj)
 {
 	const char *p = (const char *)obj + k->offset;
 	u32 nr = *(const u32 *)((const char *)obj + k->nr_offset);
@@ -328,7 +328,7 @@ static json_t *encode_list(const struct field *k, const void *obj)
 	return a;
 }
 
-static json_t *encode(const struct field *k, const void *obj)
+static json_t *encode(const struct body_field *k, const void *obj)
 {
 	const void *p = (const char *)obj + k->offset;
 
@@ -349,7 +349,7 @@ json_t *body_encode(const struct schema *s, const void *obj)
 	json_t *o = json_object();
 
 	for (unsigned i = 0; i < s->nr && o; i++) {
-		const struct field *k = &s->field[i];
+		const struct body_field *k = &s->field[i];
 
 		if (k->flags & F_HIDDEN || !(k->flags & F_SHOWN || body_has(obj, i)))
 			continue;

@@ -19,7 +19,7 @@
 #include <jansson.h>
 #include <stddef.h>
 
-enum field_type {
+enum body_type {
 	F_BOOL, /* bool */
 	F_UINT, /* u8, u16, u32 or u64 by size */
 	F_STR,	/* char[size] */
@@ -36,7 +36,7 @@ enum field_type {
 
 struct schema;
 
-struct field {
+struct body_field {
 	const char *name;
 	u8 type, flags;
 	u16 size;		  /* of the member, or of one element */
@@ -50,7 +50,7 @@ struct field {
 
 struct schema {
 	const char *name; /* of the struct, for "expected struct NAME" */
-	const struct field *field;
+	const struct body_field *field;
 	unsigned nr;
 	size_t size;
 };

@@ -204,34 +204,3 @@ int fc_patch_vm(struct api_call *c, struct err *e)
 			(os_now_ns() - t) / 1000;
 	return r;
 }
-
-/* -- snapshots ----------------------------------------------------------------------------------- */
-
-int fc_put_snapshot_create(struct api_call *c UNUSED, struct err *e)
-{
-	return err_set(e, ENOSYS, "snapshots: not built in yet");
-}
-
-static int check_load(struct api_call *c, struct err *e)
-{
-	const struct fc_snapshot_load *b = c->body;
-	bool backend = body_has(b, LOAD_BACKEND), path = body_has(b, LOAD_MEM_PATH);
-
-	if (backend && path)
-		return route_bad_body(c, e, "too many fields: either `mem_backend` or "
-					    "`mem_file_path` exclusively is required");
-	if (!backend && !path)
-		return route_bad_body(c, e, "missing field: either `mem_backend` or "
-					    "`mem_file_path` is required");
-	c->deprecated = path || body_has(b, LOAD_DIFF);
-	return 0;
-}
-
-int fc_put_snapshot_load(struct api_call *c, struct err *e)
-{
-	TRY(check_load(c, e));
-	if (c->api->fc.boot_path)
-		return err_set(e, EINVAL, "Loading a microVM snapshot not allowed after "
-					  "configuring boot-specific resources.");
-	return err_set(e, ENOSYS, "snapshots: not built in yet");
-}

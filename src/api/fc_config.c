@@ -16,7 +16,7 @@
 
 /* [FC boot_source.rs] when boot_args is not given */
 #define DEFAULT_BOOT_ARGS                                                                          \
-	"reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd "         \
+	"reboot=k panic=1 pci=off nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd "         \
 	"swiotlb=noforce"
 
 void fc_init(struct fc *fc)
@@ -127,10 +127,7 @@ static int add_arg(struct vm_config *c, const char *word, struct err *e)
 	return 0;
 }
 
-/*
- * Firecracker's devices are not on PCI, so its users turn PCI off in the guest to save
- * time. Ours are on it.
- */
+/* "pci=off" is for machines without PCI devices: with them the guest would see none. */
 static int copy_args(struct vm_config *c, const char *args, struct err *e)
 {
 	while (*args) {
@@ -138,7 +135,7 @@ static int copy_args(struct vm_config *c, const char *args, struct err *e)
 		char word[CFG_CMDLINE];
 
 		snprintf(word, sizeof word, "%.*s", (int)n, args);
-		if (n && strcmp(word, "pci=off") != 0)
+		if (n && (c->transport == CFG_TRANSPORT_MMIO || strcmp(word, "pci=off") != 0))
 			TRY(add_arg(c, word, e));
 		args += n;
 		args += strspn(args, " ");
@@ -275,8 +272,10 @@ static int make_rest(const struct api *a, struct vm_config *c, struct err *e)
 	return 0;
 }
 
-static int make_serial(const struct fc *fc, struct vm_config *c, struct err *e)
+int fc_make_serial(const struct api *a, struct vm_config *c, struct err *e)
 {
+	const struct fc *fc = &a->fc;
+
 	c->serial_limit = fc_bucket_config(&fc->serial.limiter);
 	if (fc->serial_fd < 0) {
 		strcpy(c->serial, "stdio");
@@ -304,7 +303,7 @@ static int make(struct api *a, struct vm_config *c, struct err *e)
 	TRY(make_nets(fc, c, e));
 	TRY(make_pmems(fc, c, e));
 	TRY(make_rest(a, c, e));
-	return make_serial(fc, c, e);
+	return fc_make_serial(a, c, e);
 }
 
 int fc_make_config(struct api *a, struct vm_config *c, struct err *e)

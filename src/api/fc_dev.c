@@ -86,16 +86,46 @@ int fc_put_drive(struct api_call *c, struct err *e)
 	return 0;
 }
 
+static int limit_drive(struct api *a, struct fc_drive *d, const struct fc_limiter *l, struct err *e)
+{
+	const struct bucket_config bytes = fc_bucket_config(&l->bandwidth);
+	const struct bucket_config ops = fc_bucket_config(&l->ops);
+	struct vm *vm = api_lock_vm(a, e);
+	int r = 0;
+
+	if (!vm)
+		return -e->code;
+	if (body_has(l, LIMITER_BANDWIDTH))
+		r = vm_disk_limit(vm, d->id, RATELIMIT_BYTES, &bytes, e);
+	if (!r && body_has(l, LIMITER_OPS))
+		r = vm_disk_limit(vm, d->id, RATELIMIT_OPS, &ops, e);
+	api_unlock_vm(a, vm);
+	if (r)
+		return r;
+	if (body_has(l, LIMITER_BANDWIDTH))
+		d->limiter.bandwidth = l->bandwidth;
+	if (body_has(l, LIMITER_OPS))
+		d->limiter.ops = l->ops;
+	d->limiter.given |= l->given;
+	d->given |= 1u << DRIVE_LIMITER;
+	return 0;
+}
+
 int fc_patch_drive(struct api_call *c, struct err *e)
 {
-	const struct fc_drive_patch *d = c->body;
+	const struct fc_drive_patch *p = c->body;
+	struct fc *fc = &c->api->fc;
+	int at = find_drive(fc, p->id);
 
-	if (find_drive(&c->api->fc, d->id) < 0)
+	if (at < 0)
 		return err_set(e, ENOENT, "Unable to patch the block device: Invalid block device ID "
 					  "- not found. Please verify the request arguments.");
-	if (!body_has(d, DRIVE_PATCH_PATH) && !body_has(d, DRIVE_PATCH_LIMITER))
-		return 0;
-	return err_set(e, ENOSYS, "Unable to patch the block device: not built in yet");
+	if (body_has(p, DRIVE_PATCH_PATH))
+		return err_set(e, ENOSYS, "Unable to patch the block device: path_on_host: not "
+					  "built in yet");
+	if (body_has(p, DRIVE_PATCH_LIMITER))
+		return limit_drive(c->api, &fc->drive[at], &p->limiter, e);
+	return 0;
 }
 
 int fc_delete_device(struct api_call *c, struct err *e)

@@ -2,19 +2,19 @@
 /* fc_mem.c - Firecracker tree: balloon and memory hot-plug */
 #include "api/api_int.h"
 
+#include "dev/virtio/virtio.h"
+#include "vmm/vm_dev.h"
+
 #include <errno.h>
 
-static int no_balloon(struct err *e)
-{
-	return err_set(e, ENOENT, "No balloon device found.");
-}
+/* -- balloon ------------------------------------------------------------------------------ */
 
 int fc_get_balloon(struct api_call *c, struct err *e)
 {
 	struct fc *fc = &c->api->fc;
 
 	if (!fc->has_balloon)
-		return no_balloon(e);
+		return err_set(e, ENOENT, "No balloon device found.");
 	c->reply = body_encode(&fc_balloon_schema, &fc->balloon);
 	return 0;
 }
@@ -27,37 +27,135 @@ int fc_put_balloon(struct api_call *c, struct err *e)
 	fc->boot_path = true;
 	if (b->amount_mib > fc->machine.mem_mib)
 		return err_set(e, EINVAL, "Amount of pages requested is too large.");
-	return err_set(e, ENOSYS, "balloon: not built in yet");
+	fc->balloon = *b;
+	fc->has_balloon = true;
+	return 0;
 }
 
-int fc_patch_balloon(struct api_call *c UNUSED, struct err *e)
+/* The VM, locked, if it has a balloon. */
+static struct vm *lock_balloon(struct api_call *c, struct err *e)
 {
-	return no_balloon(e);
+	if (!c->api->fc.has_balloon) {
+		err_set(e, ENOENT, "No balloon device found.");
+		return NULL;
+	}
+	return api_lock_vm(c->api, e);
 }
 
-int fc_get_balloon_stats(struct api_call *c UNUSED, struct err *e)
+int fc_patch_balloon(struct api_call *c, struct err *e)
 {
-	return no_balloon(e);
+	const struct fc_balloon_patch *b = c->body;
+	struct fc *fc = &c->api->fc;
+	struct vm *vm = lock_balloon(c, e);
+	int r;
+
+	if (!vm)
+		return -e->code;
+	r = b->amount_mib > fc->machine.mem_mib ?
+		    err_set(e, EINVAL, "Amount of pages requested is too large.") :
+		    vm_balloon_resize(vm, b->amount_mib, e);
+	api_unlock_vm(c->api, vm);
+	if (!r)
+		fc->balloon.amount_mib = b->amount_mib;
+	return r;
 }
 
-int fc_patch_balloon_stats(struct api_call *c UNUSED, struct err *e)
+static json_t *show_stats(const struct virtio_balloon_info *i)
 {
-	return no_balloon(e);
+	static const char *const names[] = { /* by tag [virtio 5.5.6.3], and Linux's since */
+		"swap_in", "swap_out", "major_faults", "minor_faults", "free_memory",
+		"total_memory", "available_memory", "disk_caches", "hugetlb_allocations",
+		"hugetlb_failures", "oom_kill", "alloc_stall", "async_scan", "direct_scan",
+		"async_reclaim", "direct_reclaim",
+	};
+	json_t *o = json_pack("{s:I, s:I, s:I, s:I}", "target_pages", (json_int_t)i->target,
+			      "actual_pages", (json_int_t)i->actual, "target_mib",
+			      (json_int_t)i->target >> 8, "actual_mib", (json_int_t)i->actual >> 8);
+
+	for (unsigned t = 0; t < array_len(names) && t < VIRTIO_BALLOON_STATS; t++)
+		if (i->stats_known >> t & 1)
+			json_object_set_new(o, names[t],
+					    json_integer((json_int_t)(i->stats[t] & INT64_MAX)));
+	return o;
 }
 
-int fc_balloon_hinting_start(struct api_call *c UNUSED, struct err *e)
+int fc_get_balloon_stats(struct api_call *c, struct err *e)
 {
-	return no_balloon(e);
+	struct virtio_balloon_info info;
+	struct vm *vm = lock_balloon(c, e);
+	int r;
+
+	if (!vm)
+		return -e->code;
+	r = c->api->fc.balloon.stats_interval_s ? vm_balloon_get(vm, &info, e) :
+						  err_set(e, ENOTSUP, "Statistics for the balloon "
+							  "device are not enabled");
+	api_unlock_vm(c->api, vm);
+	if (!r)
+		c->reply = show_stats(&info);
+	return r;
 }
 
-int fc_balloon_hinting_stop(struct api_call *c UNUSED, struct err *e)
+int fc_patch_balloon_stats(struct api_call *c, struct err *e)
 {
-	return no_balloon(e);
+	const struct fc_balloon_stats_patch *b = c->body;
+	struct fc *fc = &c->api->fc;
+	struct vm *vm = lock_balloon(c, e);
+	int r;
+
+	if (!vm)
+		return -e->code;
+	r = !b->interval_s != !fc->balloon.stats_interval_s ?
+		    err_set(e, EINVAL, "Cannot enable/disable the statistics after boot.") :
+		    vm_balloon_poll(vm, b->interval_s, e);
+	api_unlock_vm(c->api, vm);
+	if (!r)
+		fc->balloon.stats_interval_s = b->interval_s;
+	return r;
 }
 
-int fc_balloon_hinting_status(struct api_call *c UNUSED, struct err *e)
+static int hint(struct api_call *c, bool start, bool ack, struct err *e)
 {
-	return no_balloon(e);
+	struct vm *vm = lock_balloon(c, e);
+	int r;
+
+	if (!vm)
+		return -e->code;
+	r = c->api->fc.balloon.hinting ? vm_balloon_hint(vm, start, ack, e) :
+					 err_set(e, ENOTSUP, "Free page hinting is not enabled");
+	api_unlock_vm(c->api, vm);
+	return r;
+}
+
+int fc_balloon_hinting_start(struct api_call *c, struct err *e)
+{
+	const struct fc_balloon_start *b = c->body;
+
+	return hint(c, true, b ? b->acknowledge_on_stop : true, e);
+}
+
+int fc_balloon_hinting_stop(struct api_call *c, struct err *e)
+{
+	return hint(c, false, false, e);
+}
+
+int fc_balloon_hinting_status(struct api_call *c, struct err *e)
+{
+	struct virtio_balloon_info i;
+	struct vm *vm = lock_balloon(c, e);
+	int r;
+
+	if (!vm)
+		return -e->code;
+	r = c->api->fc.balloon.hinting ? vm_balloon_get(vm, &i, e) :
+					 err_set(e, ENOTSUP, "Free page hinting is not enabled");
+	api_unlock_vm(c->api, vm);
+	if (r)
+		return r;
+	c->reply = json_pack("{s:I}", "host_cmd", (json_int_t)i.host_cmd);
+	if (i.guest_has_cmd)
+		json_object_set_new(c->reply, "guest_cmd", json_integer(i.guest_cmd));
+	return 0;
 }
 
 /* -- memory hot-plug ------------------------------------------------------------------------------ */

@@ -30,6 +30,14 @@ int api_listen_at(struct api *a, const char *path, struct err *e)
 	return fd < 0 ? failed(-fd, e) : fd;
 }
 
+int api_connect(struct api *a, const char *path, struct err *e)
+{
+	struct err why = { 0 };
+	int fd = opener_connect(a->opts.opener, path, &why);
+
+	return fd < 0 ? failed(-fd, e) : fd;
+}
+
 void api_unlink(struct api *a, const char *path)
 {
 	struct err e = { 0 };

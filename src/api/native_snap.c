@@ -19,7 +19,7 @@ struct save {
 };
 
 /* clang-format off */
-static const struct field save_fields[] = {
+static const struct body_field save_fields[] = {
 	{ .name = "freeze", .type = F_BOOL, FIELD_AT(struct save, freeze) },
 	{ .name = "diff", .type = F_BOOL, FIELD_AT(struct save, diff) },
 };

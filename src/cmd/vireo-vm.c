@@ -22,6 +22,7 @@
 #include "jail/jail.h"
 #include "os/opener.h"
 #include "os/os.h"
+#include "vmm/snapshot.h"
 #include "vmm/vmm.h"
 
 #include <errno.h>
@@ -148,7 +149,7 @@ static int run(struct vm_config *c)
 	if (open_control(c, &api, &e))
 		return not_started(c, &e);
 	vm = vm_new(c, &e);
-	if (!vm || (api && api_listen(api, &e))) {
+	if (!vm || (api && api_listen(api, true, &e))) {
 		if (vm)
 			vm_free(vm);
 		api_free(api);
@@ -277,14 +278,15 @@ struct host {
 };
 
 /* One try to start: the VM runs, or NULL with *e. */
-static struct vm *start(struct vm_config *c, const struct host *host, struct err *e)
+static struct vm *start(struct vm_config *c, const struct snapshot_load *load,
+			const struct host *host, struct err *e)
 {
 	struct vm *vm;
 
 	c->jail = CFG_JAIL_OFF; /* the process is in it already, or is not to be */
 	c->engine = host->kvm_fd < 0 ? CFG_ENGINE_SOFT : CFG_ENGINE_KVM;
 	c->kvm_fd = host->kvm_fd < 0 ? -1 : fcntl(host->kvm_fd, F_DUPFD_CLOEXEC, 0);
-	vm = vm_new(c, e);
+	vm = load ? vm_new_from_snapshot(c, load, e) : vm_new(c, e);
 	if (vm)
 		vm_set_opener(vm, host->opener);
 	if (vm && vm_start(vm, e)) {
@@ -335,17 +337,24 @@ static int serve(struct api *api, const struct fc_options *o, const struct host 
 		return status;
 	if (!o->no_seccomp && confine(e))
 		return FC_EXIT_ERROR;
-	if (o->config_file) {
-		if (api_start_config(api, &c, e) || !(vm = start(c, host, e)))
-			return FC_EXIT_BAD_CONFIG;
-		api_started(api, vm, NULL);
-	}
-	if (api_listen(api, e))
+	if (o->config_file && api_start_config(api, &c, e))
+		return FC_EXIT_BAD_CONFIG;
+	if (api_listen(api, o->config_file != NULL, e))
 		return FC_EXIT_ERROR;
+	if (o->config_file) {
+		vm = start(c, NULL, host, e);
+		api_started(api, vm, e);
+		if (!vm)
+			return FC_EXIT_BAD_CONFIG;
+	}
 	while (!vm) {
+		const struct snapshot_load *load;
 		struct err why = { 0 };
 
-		vm = start(api_wait_start(api), host, &why);
+		c = api_wait_start(api, &load);
+		if (!c)
+			return FC_EXIT_ERROR; /* its answer says why */
+		vm = start(c, load, host, &why);
 		api_started(api, vm, &why);
 	}
 	return run_to_end(api, vm);
