@@ -624,6 +624,34 @@ int image_snapshot_delete(struct blk *b, const char *name, struct err *e)
 	return snapshot(b, FMT_SNAP_DELETE, name, e);
 }
 
+static int no_bitmaps(struct blk *b, struct err *e)
+{
+	struct fmt *f = as_fmt(b);
+
+	return f && f->ops->bitmap_get ? 0 : cannot(f, "has no bitmaps", e);
+}
+
+int image_bitmap_get(struct blk *b, unsigned i, struct image_bitmap *ret, struct err *e)
+{
+	TRY(no_bitmaps(b, e));
+	return as_fmt(b)->ops->bitmap_get(as_fmt(b), i, ret, e);
+}
+
+int image_bitmap_load(struct blk *b, const char *name, struct dirty *ret, struct err *e)
+{
+	TRY(no_bitmaps(b, e));
+	return as_fmt(b)->ops->bitmap_load(as_fmt(b), name, ret, e);
+}
+
+int image_bitmap_store(struct blk *b, const char *name, const struct dirty *bits, bool recording,
+		       struct err *e)
+{
+	TRY(no_bitmaps(b, e));
+	if (b->info.read_only)
+		return err_set(e, EROFS, "image: opened for reading only");
+	return as_fmt(b)->ops->bitmap_store(as_fmt(b), name, bits, recording, e);
+}
+
 int image_set_backing(struct blk *b, const char *name, const char *format, struct err *e)
 {
 	struct fmt *f = as_fmt(b);

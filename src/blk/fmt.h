@@ -45,6 +45,11 @@ struct fmt_ops {
 	/* Store what pack() gave. */
 	int (*write_packed)(struct fmt *f, u64 off, const void *data, size_t len);
 	int (*finish)(struct fmt *f, struct err *e);
+	/* As image_bitmap_...() */
+	int (*bitmap_get)(struct fmt *f, unsigned i, struct image_bitmap *ret, struct err *e);
+	int (*bitmap_load)(struct fmt *f, const char *name, struct dirty *ret, struct err *e);
+	int (*bitmap_store)(struct fmt *f, const char *name, const struct dirty *bits,
+			    bool recording, struct err *e);
 };
 
 enum { FMT_SNAP_CREATE, FMT_SNAP_APPLY, FMT_SNAP_DELETE, FMT_SNAP_VIEW };

@@ -11,6 +11,8 @@
 
 #include "blk/blk.h"
 
+struct dirty;
+
 #define IMAGE_NAME_MAX 1024
 
 enum image_format {
@@ -152,6 +154,25 @@ int image_snapshot_apply(struct blk *b, const char *name, struct err *e) MUST_CH
 /* Read the snapshot from now on instead of the present state: of a read-only node. */
 int image_snapshot_view(struct blk *b, const char *name, struct err *e) MUST_CHECK;
 int image_snapshot_delete(struct blk *b, const char *name, struct err *e) MUST_CHECK;
+
+/*
+ * Dirty bitmaps kept in the image (dirty.h): qcow2. One that is in use lacks writes: it
+ * cannot be loaded, only removed or stored anew.
+ */
+struct image_bitmap {
+	char name[1024];
+	unsigned shift; /* log2 of the granularity */
+	bool recording; /* who writes the image notes it there */
+	bool in_use;
+};
+
+/* The @i-th one; -ENOENT if there are no more. */
+int image_bitmap_get(struct blk *b, unsigned i, struct image_bitmap *ret, struct err *e) MUST_CHECK;
+/* *ret: dirty_fini() it. */
+int image_bitmap_load(struct blk *b, const char *name, struct dirty *ret, struct err *e) MUST_CHECK;
+/* Makes it if there is none; @bits NULL: remove it. */
+int image_bitmap_store(struct blk *b, const char *name, const struct dirty *bits, bool recording,
+		       struct err *e) MUST_CHECK;
 
 /* Change what the image names as its backing file ("" = none); its data stays. */
 int image_set_backing(struct blk *b, const char *name, const char *format,

@@ -7,12 +7,13 @@
 #include <string.h>
 
 #define BITMAPS_MAX 64u
+#define BYTES_MAX   (256u << 20) /* of all that are loaded */
 
 struct live_bitmap *live_find_bitmap(struct live *l, const char *name)
 {
 	struct live_bitmap *m = l->bitmaps;
 
-	while (m && strcmp(m->name, name) != 0)
+	while (m && (m->gone || strcmp(m->name, name) != 0))
 		m = m->next;
 	return m;
 }
@@ -75,6 +76,11 @@ int live_bitmap_remove(struct blk *b, const char *name, struct err *e)
 	TRY(find(b, name, &m, e));
 	if (in_use(l, m))
 		return err_set(e, EBUSY, "disk: a job uses the bitmap \"%.80s\"", name);
+	if (m->persistent) { /* leaves the image when the disk is closed */
+		m->gone = true;
+		m->recording = false;
+		return 0;
+	}
 	while (*p != m)
 		p = &(*p)->next;
 	*p = m->next;
@@ -117,7 +123,7 @@ bool live_bitmap_get(struct blk *b, unsigned i, struct live_bitmap_info *ret)
 {
 	struct live_bitmap *m = as_live(b)->bitmaps;
 
-	while (m && i--)
+	while (m && (m->gone || i--))
 		m = m->next;
 	if (!m)
 		return false;
@@ -127,11 +133,56 @@ bool live_bitmap_get(struct blk *b, unsigned i, struct live_bitmap_info *ret)
 	return true;
 }
 
-int live_load_bitmaps(struct live *l UNUSED, struct err *e UNUSED)
+/* -- in the image --------------------------------------------------------------------------- */
+
+static int load_one(struct live *l, const struct image_bitmap *i, u64 *room, struct err *e)
 {
+	struct live_bitmap *m;
+	struct dirty d;
+
+	if (i->in_use || strlen(i->name) >= LIVE_NAME_MAX ||
+	    l->b.info.size >> i->shift >> 3 > *room)
+		return 0; /* it stays as it is, and will lack writes */
+	TRY(image_bitmap_load(l->b.base, i->name, &d, e));
+	*room -= l->b.info.size >> i->shift >> 3;
+	m = calloc(1, sizeof *m);
+	if (!m) {
+		dirty_fini(&d);
+		return err_set(e, ENOMEM, "disk: out of memory for a bitmap");
+	}
+	strcpy(m->name, i->name);
+	m->d = d;
+	m->persistent = true;
+	m->recording = i->recording;
+	m->next = l->bitmaps;
+	l->bitmaps = m;
 	return 0;
 }
 
-void live_store_bitmaps(struct live *l UNUSED)
+int live_load_bitmaps(struct live *l, struct err *e)
 {
+	u64 room = BYTES_MAX;
+
+	for (unsigned i = 0; i < BITMAPS_MAX && !l->b.info.read_only; i++) {
+		struct image_bitmap b;
+		int r = image_bitmap_get(l->b.base, i, &b, e);
+
+		if (r == -ENOENT || r == -ENOTSUP)
+			break;
+		if (r)
+			return r;
+		TRY(load_one(l, &b, &room, e));
+	}
+	return 0;
+}
+
+/* What cannot be stored stays marked as in use: nobody will rely on it. */
+void live_store_bitmaps(struct live *l)
+{
+	struct err e;
+
+	for (struct live_bitmap *m = l->bitmaps; m; m = m->next)
+		if (m->persistent && image_bitmap_store(l->b.base, m->name, m->gone ? NULL : &m->d,
+							m->recording, &e))
+			continue;
 }

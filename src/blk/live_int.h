@@ -29,6 +29,7 @@ struct live_bitmap {
 	char name[LIVE_NAME_MAX];
 	struct dirty d;
 	bool persistent, recording;
+	bool gone; /* to be removed from the image */
 	struct live_bitmap *next;
 };
 

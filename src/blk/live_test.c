@@ -534,6 +534,50 @@ TEST(live_incremental_copies_follow_the_disk)
 	}
 }
 
+TEST(live_bitmaps_come_back_with_the_image)
+{
+	struct live_bitmap_info i;
+	struct image_bitmap in;
+	struct err e;
+	struct blk *b;
+
+	begin(8000);
+	CHECK_EQ(live_bitmap_add(disk, "keep", 16, true, &e), 0);
+	CHECK_EQ(live_bitmap_add(disk, "still", 16, true, &e), 0);
+	CHECK_EQ(live_bitmap_add(disk, "lose", 16, false, &e), 0);
+	CHECK_EQ(live_bitmap_record(disk, "still", false, &e), 0);
+	quiesce();
+	CHECK_EQ(blk_write_now(disk, SIZE / 2, model, 512), 0);
+	CHECK_EQ(live_bitmap_clear(disk, "keep", &e), 0);
+	CHECK_EQ(blk_write_now(disk, 65536 * 3, model, 512), 0);
+	b = disk;
+	disk = NULL;
+	blk_close(b);
+	for (unsigned k = 0; k < 2; k++) {
+		b = live_open(open_image(top_fd, IMAGE_QCOW2, NULL, false), &e);
+		CHECK(b && live_bitmap_get(b, 1, &i) && !live_bitmap_get(b, 2, &i));
+		CHECK(live_bitmap_get(b, strcmp(i.name, "keep") ? 0 : 1, &i));
+		CHECK_EQ(i.dirty, k ? 131072 : 65536);
+		CHECK(i.persistent && i.recording);
+		CHECK(sound(live_top(b)));
+		CHECK_EQ(blk_write_now(b, 65536 * 5, model, 512), 0);
+		CHECK_EQ(image_bitmap_get(live_top(b), 0, &in, &e), 0);
+		CHECK(in.in_use);
+		if (k)
+			CHECK_EQ(live_bitmap_remove(b, "keep", &e), 0);
+		CHECK(!k || !live_bitmap_get(b, 1, &i));
+		blk_close(b);
+	}
+	b = open_image(top_fd, IMAGE_QCOW2, NULL, true);
+	CHECK_EQ(image_bitmap_get(b, 1, &in, &e), -ENOENT);
+	CHECK(sound(b));
+	blk_close(b);
+	close(base_fd);
+	close(mid_fd);
+	close(top_fd);
+	loop_free(loop);
+}
+
 /* What can go wrong with a target, at a random moment: nothing of it reaches the guest. */
 TEST(live_a_failing_or_cancelled_job_leaves_everything_as_it_was)
 {

@@ -535,4 +535,7 @@ const struct fmt_ops qcow2_fmt = {
 	.compressed_unit = q_unit,
 	.pack = q_pack,
 	.write_packed = q_write_packed,
+	.bitmap_get = q_bitmap_get,
+	.bitmap_load = q_bitmap_load,
+	.bitmap_store = q_bitmap_store,
 };

@@ -200,7 +200,7 @@ int q_unpack(struct qcow2 *q, u64 desc) MUST_CHECK; /* into q->zbuf */
 int q_read_guest(struct qcow2 *q, u64 off, void *buf, u64 len) MUST_CHECK;
 int q_drop_range(struct qcow2 *q, u64 off, u64 len, bool zeroes) MUST_CHECK;
 
-/* qcow2_snap.c, qcow2_check.c, qcow2_create.c */
+/* qcow2_snap.c, qcow2_check.c, qcow2_create.c, qcow2_bitmap.c */
 int q_load_snapshots(struct qcow2 *q, struct err *e) MUST_CHECK;
 void q_free_snapshots(struct qcow2 *q);
 u64 q_snapshot_table_size(const struct qcow2 *q);
@@ -210,6 +210,15 @@ int q_snapshot(struct fmt *f, int what, const char *name, struct err *e) MUST_CH
 int q_check(struct fmt *f, enum image_repair fix, struct image_check *c,
 	    struct err *e) MUST_CHECK;
 int q_mark_bitmaps(struct qcow2 *q) MUST_CHECK;
+int q_bitmap_get(struct fmt *f, unsigned i, struct image_bitmap *ret, struct err *e) MUST_CHECK;
+int q_bitmap_load(struct fmt *f, const char *name, struct dirty *ret, struct err *e) MUST_CHECK;
+int q_bitmap_store(struct fmt *f, const char *name, const struct dirty *bits, bool recording,
+		   struct err *e) MUST_CHECK;
+/* Around a change of the size: the bitmaps that are valid, in memory; then at the new size. */
+struct q_kept;
+int q_keep_bitmaps(struct qcow2 *q, struct q_kept **ret, struct err *e) MUST_CHECK;
+int q_put_bitmaps(struct qcow2 *q, struct q_kept *k, struct err *e) MUST_CHECK; /* frees @k */
+void q_drop_kept(struct q_kept *k);
 int q_create(struct blk *file, const struct image_create *c, struct err *e) MUST_CHECK;
 size_t q_pack(const struct fmt *f, const void *in, u32 len, void *out, size_t cap);
 int q_write_packed(struct fmt *f, u64 off, const void *data, size_t len) MUST_CHECK;

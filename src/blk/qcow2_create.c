@@ -239,13 +239,15 @@ int q_resize(struct fmt *f, u64 size, struct err *e)
 {
 	struct qcow2 *q = (struct qcow2 *)f;
 	u64 old = f->b.info.size, below = q->f.backing ? q->f.backing->info.size : 0;
+	struct q_kept *bitmaps;
 	int r;
 
 	if (size % BLK_SECTOR || size > BLK_MAX / 2)
 		return err_set(e, EINVAL, "qcow2: size: want a multiple of 512 bytes");
-	r = q_begin_writing(q);
-	if (!r && size < old && q->h.nr_snapshots && q->h.version < 3)
+	TRY(q_keep_bitmaps(q, &bitmaps, e));
+	if (size < old && q->h.nr_snapshots && q->h.version < 3) /* has no bitmaps */
 		return err_set(e, ENOTSUP, "qcow2: a version 2 image with snapshots cannot shrink");
+	r = q_begin_writing(q);
 	if (!r && size < old) /* what comes back by growing again is zeroes */
 		r = q_drop_range(q, size, old - size, true);
 	if (!r)
@@ -254,6 +256,9 @@ int q_resize(struct fmt *f, u64 size, struct err *e)
 		r = q_drop_range(q, old, (size < below ? size : align_up(below, 512)) - old, true);
 	if (!r)
 		r = q_settle(q);
+	if (!r)
+		return q_put_bitmaps(q, bitmaps, e);
+	q_drop_kept(bitmaps);
 	return failed(r, "change the size", e);
 }
 

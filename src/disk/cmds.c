@@ -13,12 +13,6 @@
 
 #include <jansson.h>
 
-static int usage(const char *what)
-{
-	fprintf(stderr, "vireo: disk: %s\n", what);
-	return DISK_USAGE;
-}
-
 /* Raw unless the user says otherwise: a guess could be the guest's. */
 static struct blk *open_nbd(struct loop *l, const char *path, const char *format,
 			    const struct image_opts *o, struct err *e)
@@ -162,9 +156,9 @@ int cmd_create(struct disk_args *a)
 		return DISK_USAGE;
 	if (a->nr_word > 1 && (!disk_parse_size(a->word[1], &a->create.size) ||
 			       a->create.size % 512))
-		return usage("create: want a size such as 20G, a multiple of 512 bytes");
+		return disk_usage("create: want a size such as 20G, a multiple of 512 bytes");
 	if (a->nr_word < 2 && !a->backing)
-		return usage("create: want a size, or --backing with one");
+		return disk_usage("create: want a size, or --backing with one");
 	if (f == IMAGE_LUKS && !a->create.secret)
 		a->create.secret = a->secret[0] ? a->secret : NULL;
 	l = loop_new(&e);
@@ -288,7 +282,7 @@ int cmd_convert(struct disk_args *a)
 	if (parse_format(a->out_format, &f))
 		return DISK_USAGE;
 	if (a->backing && f != IMAGE_QCOW2)
-		return usage("convert: --backing wants --output qcow2");
+		return disk_usage("convert: --backing wants --output qcow2");
 	if (f == IMAGE_LUKS && !a->create.secret)
 		a->create.secret = a->secret[0] ? a->secret : NULL;
 	l = loop_new(&e);
@@ -324,7 +318,7 @@ int cmd_resize(struct disk_args *a)
 	blk_get_info(b, &info);
 	if (new_size(a->word[1], info.size, &size)) {
 		blk_close(b);
-		return usage("resize: want a size such as 20G, +5G or -1G, a multiple of 512 bytes");
+		return disk_usage("resize: want a size such as 20G, +5G or -1G, a multiple of 512 bytes");
 	}
 	if (size < info.size && !a->shrink)
 		r = err_set(&e, EINVAL, "%.120s: would lose its end: want --shrink if that is meant",
@@ -355,12 +349,6 @@ static void list_json(const struct image_info *i)
 	json_decref(list);
 }
 
-static void print_safe(const char *s)
-{
-	for (; *s; s++)
-		putchar((unsigned char)*s < 32 || *s == 127 ? '?' : *s);
-}
-
 static void list(const struct image_info *i, bool json)
 {
 	char when[32], size[32];
@@ -375,9 +363,9 @@ static void list(const struct image_info *i, bool json)
 		struct tm tm;
 
 		strftime(when, sizeof when, "%F %T", localtime_r(&t, &tm));
-		print_safe(s->id);
+		disk_print_safe(s->id);
 		printf("\t%s\t%s\t", when, disk_size_text(s->size, size));
-		print_safe(s->name);
+		disk_print_safe(s->name);
 		putchar('\n');
 	}
 }
@@ -393,9 +381,9 @@ int cmd_snapshot(struct disk_args *a)
 	int r = 0;
 
 	if (!reading && strcmp(verb, "create") && strcmp(verb, "apply") && strcmp(verb, "delete"))
-		return usage("snapshot: want list, create, apply or delete first");
+		return disk_usage("snapshot: want list, create, apply or delete first");
 	if (reading != !name)
-		return usage(reading ? "snapshot list: want no name" : "snapshot: want a name");
+		return disk_usage(reading ? "snapshot list: want no name" : "snapshot: want a name");
 	l = loop_new(&e);
 	b = l ? disk_open(l, a, a->word[1], a->format, !reading, reading, &e) : NULL;
 	if (!b)
@@ -457,7 +445,7 @@ int cmd_rebase(struct disk_args *a)
 	struct loop *l;
 
 	if (!a->backing)
-		return usage("rebase: want --backing FILE; --backing \"\" for none");
+		return disk_usage("rebase: want --backing FILE; --backing \"\" for none");
 	l = loop_new(&e);
 	return !l || rebase(l, a, &e) ? disk_fail(&e) : DISK_OK;
 }

@@ -23,6 +23,8 @@ const struct disk_command disk_commands[] = {
 	  "format shrink allow-backing secret-file", 2, 2, cmd_resize },
 	{ "snapshot", "[OPTION]... list|create|apply|delete FILE [NAME]", "snapshots in an image",
 	  "format json allow-backing secret-file", 2, 3, cmd_snapshot },
+	{ "bitmap", "[OPTION]... list|add|remove|clear|enable|disable|merge FILE [NAME [FROM]]",
+	  "dirty bitmaps in an image", "format json granularity secret-file", 2, 4, cmd_bitmap },
 	{ "rebase", "[OPTION]... FILE", "change what an image stands on",
 	  "format backing backing-format allow-backing unsafe secret-file quiet", 1, 1,
 	  cmd_rebase },
@@ -143,6 +145,15 @@ static int set_pattern(struct disk_args *a, const char *val, struct err *e)
 	return a->pattern ? 0 : want(e, "pattern", val, "random or sequential");
 }
 
+static int set_granularity(struct disk_args *a, const char *val, struct err *e)
+{
+	return disk_parse_size(val, &a->granularity) && a->granularity >= 512 &&
+			       a->granularity <= 1u << 31 &&
+			       !(a->granularity & (a->granularity - 1)) ?
+		       0 :
+		       want(e, "granularity", val, "a power of two from 512 to 2G");
+}
+
 static int set_seconds(struct disk_args *a, const char *val, struct err *e)
 {
 	return disk_parse_size(val, &a->seconds) && a->seconds && a->seconds <= 3600 ?
@@ -197,6 +208,7 @@ static const struct option options[] = {
 	{ "write", "-w", NULL, "write (destroys the image's data)", set_write },
 	{ "depth", "-d", "N", "requests in flight (32)", set_depth },
 	{ "block", "-s", "SIZE", "bytes of a request (4K)", set_block },
+	{ "granularity", "-g", "SIZE", "what one bit stands for (64K)", set_granularity },
 	{ "seconds", NULL, "N", "how long (5)", set_seconds },
 	{ "pattern", NULL, "WORD", "random or sequential (both)", set_pattern },
 	{ "socket", NULL, "PATH", "listen on a Unix socket", set_socket },

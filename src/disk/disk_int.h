@@ -22,7 +22,7 @@ struct disk_args {
 	struct image_create create;
 	char secret[512];
 	bool json, quiet, compress, force, shrink, sync, read_only, has_secret, raw_map;
-	u64 depth, seconds, block;
+	u64 depth, seconds, block, granularity;
 	int pattern;
 	bool list, make, apply, remove;
 	bool write;
@@ -40,6 +40,8 @@ extern const unsigned disk_nr_commands;
 extern volatile sig_atomic_t disk_interrupted; /* a signal asked us to stop */
 void disk_catch_signals(void);
 
+int disk_usage(const char *what); /* prints; returns DISK_USAGE */
+void disk_print_safe(const char *s); /* on stdout, without control characters */
 int disk_fail(const struct err *e); /* prints; returns DISK_FAILED or DISK_INTERRUPTED */
 bool disk_parse_size(const char *s, u64 *ret) MUST_CHECK;
 const char *disk_size_text(u64 n, char buf[32]); /* "1.5 GiB" */
@@ -97,6 +99,7 @@ int cmd_info(struct disk_args *a);
 int cmd_check(struct disk_args *a);
 int cmd_resize(struct disk_args *a);
 int cmd_snapshot(struct disk_args *a);
+int cmd_bitmap(struct disk_args *a);
 int cmd_rebase(struct disk_args *a);
 int cmd_commit(struct disk_args *a);
 int cmd_map(struct disk_args *a);

@@ -141,3 +141,15 @@ void new_file_drop(struct new_file *f)
 	unlink(f->temp);
 	fd_close(&f->fd);
 }
+
+int disk_usage(const char *what)
+{
+	fprintf(stderr, "vireo: disk: %s\n", what);
+	return DISK_USAGE;
+}
+
+void disk_print_safe(const char *s)
+{
+	for (; *s; s++)
+		putchar((unsigned char)*s < 32 || *s == 127 ? '?' : *s);
+}
