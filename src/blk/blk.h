@@ -48,8 +48,11 @@ struct blk_info {
  */
 struct blk *blk_open_file(struct loop *l, int fd, bool read_only, struct err *e) MUST_CHECK;
 
-/* A node above @base that keeps all writes in anonymous temporary storage. */
-struct blk *blk_open_snapshot(struct blk *base, struct err *e) MUST_CHECK;
+/*
+ * A node above @base that keeps all writes in @fd, an empty file (taken over, also on
+ * failure); -1 = in anonymous temporary storage that it finds itself.
+ */
+struct blk *blk_open_snapshot(struct blk *base, int fd, struct err *e) MUST_CHECK;
 
 /*
  * What a node of blk_open_snapshot() and layers below it keep, as a file: @fd is empty.

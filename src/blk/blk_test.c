@@ -219,7 +219,7 @@ TEST(snapshot_agrees_with_the_model_and_leaves_the_base_alone)
 	again = dup(fd);
 	base = blk_open_file_with(l, fd, true, FILE_NO_DIRECT, &err);
 	CHECK(base);
-	b = blk_open_snapshot(base, &err);
+	b = blk_open_snapshot(base, -1, &err);
 	CHECK(b);
 	blk_get_info(b, &info);
 	CHECK_EQ(info.size, SIZE);
@@ -244,7 +244,7 @@ TEST(a_saved_layer_over_the_same_base_reads_the_same)
 	srandom(11);
 	fd = image(base_model);
 	memcpy(model, base_model, SIZE);
-	b = blk_open_snapshot(blk_open_file_with(l, dup(fd), true, FILE_NO_DIRECT, &err), &err);
+	b = blk_open_snapshot(blk_open_file_with(l, dup(fd), true, FILE_NO_DIRECT, &err), -1, &err);
 	CHECK(b && blk_has_layer(b));
 	random_ops(l, b, model);
 	CHECK_EQ(blk_save_layer(b, layer), 0);
@@ -254,7 +254,7 @@ TEST(a_saved_layer_over_the_same_base_reads_the_same)
 				   dup(layer), &err);
 		CHECK(c);
 		CHECK_EQ(-blk_write_now(c, 0, back, 512), EROFS);
-		c = blk_open_snapshot(c, &err);
+		c = blk_open_snapshot(c, -1, &err);
 		CHECK(c);
 		CHECK_EQ(blk_read_now(c, 0, back, SIZE), 0);
 		CHECK(!memcmp(model, back, SIZE));
@@ -280,7 +280,7 @@ TEST(concurrent_partial_writes_to_one_cluster_both_survive)
 
 	srandom(10);
 	b = blk_open_file_with(l, image(base_model), true, FILE_NO_DIRECT, &err);
-	b = b ? blk_open_snapshot(b, &err) : NULL;
+	b = b ? blk_open_snapshot(b, -1, &err) : NULL;
 	CHECK(b);
 	for (int i = 0; i < 8; i++) {
 		memset(job[i].buf, 0x10 + i, 512);

@@ -444,11 +444,17 @@ static struct snap *new_node(struct blk *base, int fd, bool read_only, struct er
 	return s;
 }
 
-struct blk *blk_open_snapshot(struct blk *base, struct err *e)
+struct blk *blk_open_snapshot(struct blk *base, int fd, struct err *e)
 {
-	int fd = fd_tmpfile(base->info.size);
 	struct snap *s;
 
+	if (fd < 0)
+		fd = fd_tmpfile(base->info.size);
+	else if (ftruncate(fd, (off_t)base->info.size) < 0) {
+		err_set(e, errno, "snapshot: temporary storage: %s", strerror(errno));
+		close(fd);
+		return NULL;
+	}
 	if (fd < 0) {
 		err_set(e, -fd, "snapshot: no temporary storage: %s", strerror(-fd));
 		return NULL;

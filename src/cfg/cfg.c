@@ -13,7 +13,7 @@ void cfg_forget_open(struct vm_config *c)
 	for (unsigned i = 0; i < CFG_INITRDS; i++)
 		c->initrd[i].fd = -1;
 	for (unsigned i = 0; i < CFG_DISKS; i++) {
-		c->disk[i].fd = c->disk[i].layer_fd = -1;
+		c->disk[i].fd = c->disk[i].layer_fd = c->disk[i].store_fd = -1;
 		c->disk[i].nr_files = 0;
 		memset(c->disk[i].secret, 0, sizeof c->disk[i].secret);
 	}

@@ -73,6 +73,7 @@ struct disk_config {
 	struct disk_file_config file[CFG_DISK_FILES];
 	u32 nr_files;
 	i32 layer_fd; /* what a saved machine had written in snapshot mode, -1 = nothing */
+	i32 store_fd; /* where snapshot mode writes, -1 = not open; the monitor's own */
 	bool read_only, snapshot;
 	char id[CFG_NAME];	   /* its name in the API; "" = none */
 	bool no_flush;		   /* the guest is offered no flush command */

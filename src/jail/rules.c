@@ -115,6 +115,7 @@ const struct jail_rule jail_rules[] = {
 	IS(ioctl, JAIL_DEV | JAIL_INET, 1, FIONREAD),
 	IS(ioctl, JAIL_INET, 1, FIONBIO),
 	IS(ioctl, JAIL_MAKE, 1, TUNGETIFF),
+	IS(ioctl, JAIL_DATA, 1, FICLONE),
 	IS(ioctl, JAIL_DATA, 1, BLKGETSIZE64),
 	IS(ioctl, JAIL_MAKE, 1, BLKSSZGET),
 	IS(ioctl, JAIL_OPENS, 1, TUNSETIFF),
@@ -185,6 +186,7 @@ const struct jail_rule jail_rules[] = {
 	ANY(fsync, JAIL_DATA),
 	ANY(fdatasync, JAIL_DATA),
 	ANY(fallocate, JAIL_DATA),
+	ANY(copy_file_range, JAIL_DATA),
 	ANY(ftruncate, JAIL_DATA | JAIL_OPENS),
 	ANY(io_uring_enter, JAIL_DATA), /* rings restricted to these operations: os/uring.c */
 
@@ -241,7 +243,7 @@ const struct jail_rule jail_rules[] = {
 	ANY(io_uring_register, JAIL_MAKE),
 	IS(setsockopt, JAIL_MAKE, 1, SOL_SOCKET),
 	ANY(setsockopt, JAIL_INET),
-	ANY(sysinfo, JAIL_MAKE),
+	ANY(sysinfo, JAIL_ALL), /* qsort() asks how much memory there is */
 	ANY(uname, JAIL_MAKE),
 	FAIL(perf_event_open, JAIL_MAKE, EACCES),
 	IS(prlimit64, JAIL_MAKE, 0, 0),

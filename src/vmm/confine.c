@@ -45,6 +45,22 @@ static int start_opener(struct vm *vm, struct err *e)
 	return vm->opener ? 0 : -e->code;
 }
 
+/* What disks write in snapshot mode goes to files, which have no names: open them now. */
+static int open_stores(struct vm *vm, struct err *e)
+{
+	for (u32 i = 0; i < vm->cfg->nr_disks; i++) {
+		struct disk_config *d = &vm->cfg->disk[i];
+
+		if (!d->snapshot)
+			continue;
+		d->store_fd = fd_tmpfile(0);
+		if (d->store_fd < 0)
+			return err_set(e, -d->store_fd, "--disk: no temporary storage: %s",
+				       strerror(-d->store_fd));
+	}
+	return 0;
+}
+
 int vm_confine(struct vm *vm, struct err *e)
 {
 	struct jail_dir dir[CFG_SHARES];
@@ -54,6 +70,7 @@ int vm_confine(struct vm *vm, struct err *e)
 	if (vm->cfg->jail == CFG_JAIL_OFF || jail_active())
 		return 0;
 	TRY(start_opener(vm, e));
+	TRY(open_stores(vm, e));
 	for (u32 i = 0; i < vm->cfg->nr_shares; i++)
 		dir[s.nr_dirs++] = (struct jail_dir){ .fd = vm->cfg->share[i].fd,
 						      .read_only = vm->cfg->share[i].read_only };

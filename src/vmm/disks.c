@@ -65,13 +65,20 @@ static int open_one(struct vm *vm, unsigned i, struct err *e)
 	d->fd = -1;
 	if (b && d->cache == CFG_CACHE_UNSAFE)
 		blk_no_flush(b);
-	if (b && d->snapshot && d->layer_fd >= 0)
+	vm->blk[i] = b; /* an upper node that fails leaves it */
+	if (b && d->snapshot && d->layer_fd >= 0) {
 		b = blk_open_layer(b, d->layer_fd, e);
-	d->layer_fd = -1;
-	if (b && d->snapshot)
-		b = blk_open_snapshot(b, e);
-	if (b)
-		b = live_open(b, e);
+		d->layer_fd = -1;
+	}
+	if (b && d->snapshot) {
+		vm->blk[i] = b;
+		b = blk_open_snapshot(b, d->store_fd, e);
+		d->store_fd = -1;
+	}
+	if (!b)
+		return -e->code;
+	vm->blk[i] = NULL;
+	b = live_open(b, e);
 	if (!b)
 		return -e->code;
 	snprintf(v->path, sizeof v->path, "%s", d->path);

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/audit.h>
+#include <linux/fs.h>
 #include <linux/kvm.h>
 #include <linux/openat2.h>
 #include <sched.h>
@@ -252,7 +253,8 @@ static void unlisted_calls(void)
 
 static bool known_ioctl(unsigned cmd)
 {
-	static const unsigned known[] = { TIOCGWINSZ, TCGETS, TCSETS, TCSETSW, FIONREAD };
+	static const unsigned known[] = { TIOCGWINSZ, TCGETS,  TCSETS,      TCSETSW,
+					  FIONREAD,   FICLONE, BLKGETSIZE64 };
 
 	for (size_t i = 0; i < array_len(known); i++)
 		if (known[i] == cmd)
