@@ -72,6 +72,7 @@ struct cpu_virtual {
 #define CPU_OFF_REP    BIT(1) /* REP MOVS and STOS likewise */
 #define CPU_OFF_BITS   BIT(2) /* BT, BTS, BTR, BTC of bit strings in memory likewise */
 #define CPU_OFF_FIND   BIT(3) /* jumps to blocks that exist need not leave translated code */
+#define CPU_OFF_PV     BIT(4) /* paravirtual end of interrupt, steal time, spin locks are offered */
 #define CPU_OFF_AVX512 BIT(8) /* EVEX and opmask instructions are translated */
 #define CPU_OFF_FLAGS  BIT(9) /* flags saved for a memory check stay saved until they matter */
 #define CPU_OFF_POLL   BIT(10) /* only blocks that can close a loop look for requests */
@@ -91,6 +92,7 @@ struct cpu_config {
 	u32 run_insns;	      /* tests: so many instructions per run (64 or more), counted exactly; 0 = off */
 	u32 off;	      /* tests: CPU_OFF_*, what translated code leaves to the interpreter */
 	struct cpu_virtual *virt; /* tests: borrowed; NULL = the host's */
+	u32 kvm_features; /* of CPUID 0x40000001, beyond the clock: set by the engine for itself */
 	int kvm_fd; /* KVM: /dev/kvm from cpu_kvm_open(), borrowed until vm_free() */
 };
 

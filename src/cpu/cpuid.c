@@ -431,7 +431,7 @@ static void leaf_kvm(const struct query *q, struct cpuid_out *o)
 		/* "KVMKVMKVM" in ebx, ecx, edx: not leaf 0's order */
 		*o = (struct cpuid_out){ 0x40000010, 0x4b4d564b, 0x564b4d56, 0x4d };
 		break;
-	case 0x40000001: o->eax = KVM_FEATURES; break;
+	case 0x40000001: o->eax = KVM_FEATURES | q->c->kvm_features; break;
 	case 0x40000010:
 		o->eax = (u32)cpu_tsc_khz();
 		o->ebx = 1000000; /* APIC timer, kHz */

@@ -161,6 +161,13 @@ enum {
 #define MSR_TSC_AUX		0xc0000103
 #define MSR_KVM_WALL_CLOCK_NEW	0x4b564d00
 #define MSR_KVM_SYSTEM_TIME_NEW	0x4b564d01
+#define MSR_KVM_STEAL_TIME	0x4b564d03
+#define MSR_KVM_PV_EOI		0x4b564d04
+
+/* CPUID 0x40000001 EAX */
+#define KVM_STEAL_TIME BIT(5)
+#define KVM_PV_EOI     BIT(6)
+#define KVM_PV_UNHALT  BIT(7)
 
 /* clang-format on */
 

@@ -43,7 +43,7 @@ void x86_state_reset(struct x86_state *s, bool bsp)
 	s->xsave[512] = XCR0_X87 | XCR0_SSE;
 }
 
-/* The MSRs, which INIT leaves alone: star to kvm_wall_clock. */
+/* The MSRs, which INIT leaves alone: star to kvm_steal_time. */
 #define KEPT_FIRST offsetof(struct x86_state, star)
 #define KEPT_END   offsetof(struct x86_state, pdpte)
 
@@ -110,6 +110,7 @@ const struct field x86_state_fields[] = {
 	FIELD_ARRAY(S, mtrr_base),
 	FIELD_ARRAY(S, mtrr_mask),
 	FIELD(S, kvm_system_time),
+	FIELD(S, kvm_steal_time),
 	FIELD(S, kvm_wall_clock),
 	FIELD_ARRAY(S, pdpte),
 	FIELD(S, activity, .max = ACT_WAIT_SIPI),

@@ -43,7 +43,7 @@ struct x86_state {
 	u64 tsc_offset; /* guest TSC = host TSC + tsc_offset */
 	u64 tsc_aux, tsc_adjust, pat, misc_enable, spec_ctrl, xss;
 	u64 mtrr_deftype, mtrr_fix[11], mtrr_base[8], mtrr_mask[8];
-	u64 kvm_system_time, kvm_wall_clock;
+	u64 kvm_system_time, kvm_wall_clock, kvm_steal_time;
 	u64 pdpte[4]; /* PAE paging: loaded with CR3 */
 
 	u8 activity;	  /* enum x86_activity */

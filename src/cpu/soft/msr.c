@@ -162,6 +162,12 @@ static bool set_kvm_time(struct vcpu *v, u32 nr, u64 val)
 	return true;
 }
 
+static bool set_steal_time(struct vcpu *v, u32 nr, u64 val)
+{
+	(void)nr;
+	return pvsteal_set(v, val);
+}
+
 /* -- the table ------------------------------------------------------------------------------ */
 
 #define S(m)  .off = offsetof(struct x86_state, m)
@@ -214,6 +220,10 @@ static const struct msr msrs[] = {
 	  .set = set_kvm_time },
 	{ MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_SYSTEM_TIME_NEW, .flags = M_STATE, S(kvm_system_time),
 	  .set = set_kvm_time },
+
+	{ MSR_KVM_STEAL_TIME, MSR_KVM_STEAL_TIME, .flags = M_STATE, S(kvm_steal_time),
+	  .set = set_steal_time },
+	{ MSR_KVM_PV_EOI, MSR_KVM_PV_EOI, .get = get_apic, .set = set_apic },
 
 	{ 0x8b, 0x8b, .flags = M_AMD | M_DROP, .value = 0x0b0021ff },	/* microcode revision */
 	{ 0x8b, 0x8b, .flags = M_INTEL | M_DROP, .value = 0x2b000661ull << 32 },

@@ -6,6 +6,7 @@
 #include "cpu/soft/op_sys.h"
 
 #include "cpu/cpuid.h"
+#include "cpu/soft/smp.h"
 
 #define KVM_ENOSYS 1000
 #define KVM_EPERM  1
@@ -227,11 +228,21 @@ static int op_0fc7(struct vcpu *v, const struct insn *i)
 	return op_random(v, i);
 }
 
-/* No hypercalls are offered; the ABI's way to say so [Linux virt/kvm/x86/hypercalls.rst]. */
+#define HC_KICK_CPU 5 /* rcx: APIC id, which is the index */
+
+/* [Linux Documentation/virt/kvm/x86/hypercalls.rst] */
 static int op_hypercall(struct vcpu *v, const struct insn *i)
 {
+	u64 ret = -(u64)KVM_ENOSYS;
+
 	(void)i;
-	v->s.gpr[RAX] = v->cpl ? -(u64)KVM_EPERM : -(u64)KVM_ENOSYS;
+	if (v->cpl) {
+		ret = -(u64)KVM_EPERM;
+	} else if (v->s.gpr[RAX] == HC_KICK_CPU) { /* offered or not: it may have been, elsewhere */
+		smp_unhalt(v, v->s.gpr[RCX]);
+		ret = 0;
+	}
+	v->s.gpr[RAX] = ret;
 	return X_OK;
 }
 

@@ -63,6 +63,8 @@ u64 guest_tsc(const struct vcpu *v);
 /* The KVM clock [Linux Documentation/virt/kvm/x86/msr.rst]; pvclock.c. */
 void pvclock_set_system_time(struct vcpu *v, u64 val);
 void pvclock_set_wall_clock(struct vcpu *v, u64 val);
+/* Time that the host gave to others while the guest wanted it; pvsteal.c. */
+bool pvsteal_set(struct vcpu *v, u64 val);
 void pvclock_update(struct vcpu *v); /* tsc_offset changed */
 u64 pvclock_ns(u64 cycles); /* TSC cycles by the scale the guest is told */
 

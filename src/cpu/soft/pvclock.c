@@ -8,6 +8,7 @@
  * written when the guest asks for it, and again only if it moves its TSC.
  */
 #include "cpu/soft/op_sys.h"
+#include "cpu/soft/pvclock.h"
 #include "cpu/soft/tlb.h"
 #include "cpu/soft/walk.h"
 
@@ -57,8 +58,7 @@ static u64 clock_ns(struct vcpu *v)
 	return pvclock_ns(guest_tsc(v) - v->s.tsc_offset - v->tsc_base);
 }
 
-/* Bytes that are not RAM are dropped. */
-static void write_guest(struct vcpu *v, gpa_t gpa, const void *buf, unsigned len)
+void pv_write_guest(struct vcpu *v, gpa_t gpa, const void *buf, unsigned len)
 {
 	const u8 *p = buf;
 
@@ -87,7 +87,7 @@ void pvclock_update(struct vcpu *v)
 	};
 
 	if (v->s.kvm_system_time & 1)
-		write_guest(v, v->s.kvm_system_time & ~1ull, &t, sizeof(t));
+		pv_write_guest(v, v->s.kvm_system_time & ~1ull, &t, sizeof(t));
 }
 
 void pvclock_set_system_time(struct vcpu *v, u64 val)
@@ -106,5 +106,5 @@ void pvclock_set_wall_clock(struct vcpu *v, u64 val)
 	};
 
 	v->s.kvm_wall_clock = val;
-	write_guest(v, val, &w, sizeof(w));
+	pv_write_guest(v, val, &w, sizeof(w));
 }

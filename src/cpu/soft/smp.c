@@ -169,6 +169,12 @@ void smp_code_written(struct vcpu *v, gpa_t gpa, u64 len)
 
 /* -- waiting loops of the guest --------------------------------------------------------- */
 
+void smp_unhalt(struct vcpu *v, u64 index)
+{
+	if (index < v->cfg.nr_vcpus && v->vm->vcpu[index])
+		soft_request(v->vm->vcpu[index], REQ_UNHALT);
+}
+
 void smp_pause(struct vcpu *v)
 {
 	if (v->cfg.nr_vcpus > 1 && ++v->pauses % PAUSES == 0)

@@ -48,6 +48,9 @@ void smp_code_written(struct vcpu *v, gpa_t gpa, u64 len);
 void smp_stop_others(struct vcpu *v);
 void smp_go_others(struct vcpu *v);
 
+/* @v asks for @index to go on behind the HLT it is in, or comes to next. */
+void smp_unhalt(struct vcpu *v, u64 index);
+
 /* The guest executed PAUSE: it probably waits for a vCPU that may not be running. */
 void smp_pause(struct vcpu *v);
 

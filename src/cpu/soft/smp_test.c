@@ -199,3 +199,18 @@ TEST(vcpus_that_stop_each_other_all_go_on)
 		pthread_join(t[k], NULL);
 	CHECK_EQ(crowd.bad, 0);
 }
+
+/* A kick that comes before the HLT is not lost, although interrupts are off. */
+GUEST(kick_self, "mov $5, %eax\nxor %ebx, %ebx\nxor %ecx, %ecx\nvmcall\nmov %rax, %rdi\ncli\nhlt\n"
+		 "mov $5, %eax\nmov $99, %ecx\nvmmcall\nmovl $1, 0x30000" GV_FINISH);
+
+TEST(a_kick_ends_the_next_hlt)
+{
+	EACH_TIER(g) {
+		GV_LOAD(g, kick_self);
+		gv_run(g);
+		CHECK_EQ(g->vector, -1);
+		CHECK_EQ(g->s.gpr[RDI], 0);
+		CHECK_EQ(gv_get(g, VAR, 4), 1);
+	}
+}

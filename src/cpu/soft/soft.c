@@ -9,6 +9,7 @@
  */
 #include "cpu/soft/jit.h"
 #include "cpu/soft/mmu.h"
+#include "cpu/soft/pvsteal.h"
 #include "cpu/soft/op_sys.h"
 #include "cpu/soft/seg.h"
 #include "cpu/soft/smp.h"
@@ -42,6 +43,18 @@ static void on_code_write(void *ctx, gpa_t gpa, u64 len)
 			jit_post_code_write(vm->vcpu[k], gpa, len);
 }
 
+/* What helps, by measurement: docs/decisions/0081. */
+static u32 paravirtual(const struct cpu_vm *vm)
+{
+	u32 features = KVM_PV_EOI | KVM_STEAL_TIME;
+
+	if (vm->cfg.virt || vm->cfg.off & CPU_OFF_PV)
+		return 0;
+	if (vm->cfg.nr_vcpus > vm->host_cpus)
+		features |= KVM_PV_UNHALT;
+	return features;
+}
+
 static struct cpu_vm *soft_vm_new(const struct cpu_config *c, struct err *e)
 {
 	struct cpu_vm *vm;
@@ -61,6 +74,7 @@ static struct cpu_vm *soft_vm_new(const struct cpu_config *c, struct err *e)
 		free(vm);
 		return NULL;
 	}
+	vm->cfg.kvm_features = paravirtual(vm);
 	mem_set_code_hook(c->mem, on_code_write, vm);
 	return vm;
 }
@@ -210,6 +224,7 @@ static int take_irq(struct vcpu *v)
 	if (!v->irq_waiting || !(v->s.rflags & FL_IF) || events_blocked(v) ||
 	    v->s.activity == ACT_WAIT_SIPI)
 		return X_OK;
+	pvsteal_update(v);
 	vec = io_ack_irq(v);
 	if (vec < 0) {
 		v->irq_waiting = false;
@@ -227,6 +242,7 @@ static void latch_events(struct vcpu *v, u32 req)
 		do_init(v);
 	if (req & REQ_SIPI)
 		do_sipi(v);
+	v->unhalt |= !!(req & REQ_UNHALT);
 	v->s.nmi_pending |= !!(req & REQ_NMI);
 }
 
@@ -288,6 +304,7 @@ static void wait_for_event(struct vcpu *v)
 			futex_wait(&v->exit_req, 0);
 		atomic_store_explicit(&v->asleep, false, memory_order_seq_cst);
 	}
+	pvsteal_slept(v, __builtin_ia32_rdtsc() - start);
 	adapt_poll(v, __builtin_ia32_rdtsc() - start);
 	smp_run_begin(v);
 }
@@ -318,6 +335,10 @@ enum soft_turn soft_take_events(struct vcpu *v)
 		r = deliver_exception(v);
 	if (r == X_SHUTDOWN)
 		return TURN_SHUTDOWN;
+	if (v->unhalt && v->s.activity == ACT_HALTED) {
+		v->unhalt = false;
+		v->s.activity = ACT_RUNNING;
+	}
 	return v->s.activity != ACT_RUNNING ? TURN_WAIT : TURN_STEP;
 }
 
@@ -389,7 +410,7 @@ static const char *soft_error_text(const struct vcpu *v)
 	return v->error;
 }
 
-#define NR_TOP 12 /* opcodes the interpreter executed most */
+#define NR_TOP 32 /* opcodes the interpreter executed most */
 
 static u64 executed_in_all(const struct vcpu *v)
 {

@@ -42,6 +42,7 @@ struct x86_exc {
 #define REQ_SIPI  BIT(3)
 #define REQ_KICK  BIT(4)
 #define REQ_CODE  BIT(5) /* code pages were written by another thread: see code.h */
+#define REQ_UNHALT BIT(7) /* a guest's kick: go on behind HLT */
 #define REQ_HOLD  BIT(6) /* another vCPU wants this one idle: smp.h */
 
 /* What translated code and its entry and exit paths keep in memory (jit_stubs.c). */
@@ -62,6 +63,14 @@ struct jit_regs {
 	i64 left;     /* cfg.run_insns: to go; counted down at the start of each block */
 };
 
+/* Steal time (pvsteal.c): what the last look saw. */
+struct pvsteal {
+	u64 tsc;    /* then */
+	u64 cpu_ns; /* the thread's CPU time */
+	u64 slept;  /* TSC cycles in HLT since */
+	u64 total;  /* ns reported */
+};
+
 struct vcpu {
 	struct x86_state s; /* must be first: translated code addresses s.gpr from rsp */
 
@@ -72,11 +81,13 @@ struct vcpu {
 	_Atomic bool hold;    /* stay idle */
 	_Atomic u64 writing;  /* frame + 1 that this instruction may write by a pointer, 0 = none */
 	_Atomic bool asleep;  /* in futex on exit_req: soft_request() must wake it */
+	bool unhalt;	      /* REQ_UNHALT seen: the next HLT does not wait */
 	bool irq_waiting;     /* REQ_IRQ seen while IF=0: look again when IF is set */
 	bool fp_live;	      /* the guest's FP registers are in the host's */
 	u8 cpl;
 	u8 sipi_vector;
 	u32 pauses; /* PAUSE instructions executed */
+	struct pvsteal steal;
 	u64 halt_poll; /* TSC cycles to poll before HLT sleeps */
 
 	struct x86_exc exc; /* valid after X_FAULT */

@@ -17,6 +17,7 @@
 
 #include "base/bits.h"
 #include "base/trace.h"
+#include "mem/mem.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -24,6 +25,7 @@
 #define MSR_APIC_BASE	 0x1bu
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_X2APIC	 0x800u
+#define MSR_KVM_PV_EOI	 0x4b564d04u
 
 #define BASE_BSP    BIT_ULL(8) /* [SDM 3A 11.4.4] */
 #define BASE_X2APIC BIT_ULL(10)
@@ -77,6 +79,8 @@ struct lapic {
 	u64 deadline;  /* guest TSC, 0 = off */
 	u64 expire_ns; /* one-shot, periodic: when the count reaches 0 */
 	bool counting;
+	u64 pv_eoi;	 /* MSR KVM_PV_EOI: address of a flag in guest memory | enabled */
+	bool pv_eoi_set; /* the flag was set: the guest clears it instead of writing EOI */
 
 	struct timer timer;
 	/* What has_irq reports: vector | PENDING_EXTINT, 0 = nothing deliverable. Written under
@@ -105,6 +109,8 @@ static const struct field lapic_state[] = {
 	FIELD(struct lapic, deadline),
 	FIELD(struct lapic, expire_ns),
 	FIELD(struct lapic, counting),
+	FIELD(struct lapic, pv_eoi),
+	FIELD(struct lapic, pv_eoi_set),
 	FIELD_NOT_SAVED(struct lapic, timer),
 	FIELD_NOT_SAVED(struct lapic, pending),
 	FIELD_END,
@@ -209,6 +215,16 @@ bool lapic_has_irq(const struct dev *d)
 
 static void raise_error(struct lapic *l, u32 bit);
 
+/*
+ * An interrupt whose end the guest tells of by a flag keeps others back until somebody looks at
+ * the flag, which only the CPU's thread does: when it asks for interrupts.
+ */
+static void wake_for_flag(struct lapic *l)
+{
+	if (l->pv_eoi_set)
+		signal_cpu(l, LAPIC_SIG_IRQ, 0);
+}
+
 static void accept(struct lapic *l, u8 vector, bool level)
 {
 	trace(LAPIC_ACCEPT, l->dev.id, id(l), vector, level);
@@ -221,6 +237,7 @@ static void accept(struct lapic *l, u8 vector, bool level)
 	set_bit(l->tmr, vector, level);
 	set_bit(l->irr, vector, true);
 	update(l);
+	wake_for_flag(l);
 }
 
 /* An event of the local vector table. [SDM 3A 11.5.1] */
@@ -253,11 +270,57 @@ static void raise_error(struct lapic *l, u32 bit)
 		local_event(l, LVT_ERROR);
 }
 
+/* -- the end of an interrupt by a flag in memory [Linux Documentation/virt/kvm/x86/msr.rst] -- */
+
+static void eoi(struct lapic *l);
+
+/* On the CPU's thread, so the guest does not touch its flag meanwhile. */
+static void take_flag(struct lapic *l)
+{
+	gpa_t at = l->pv_eoi & ~3ull;
+	u8 flag;
+
+	if (!l->pv_eoi_set)
+		return;
+	l->pv_eoi_set = false;
+	if (!mem_read(l->dev.env.mem, at, &flag, 1))
+		return;
+	if (!(flag & 1)) {
+		eoi(l); /* the guest is through with it */
+		return;
+	}
+	flag &= (u8)~1; /* not yet: it shall write EOI */
+	(void)!mem_write(l->dev.env.mem, at, &flag, 1);
+}
+
+/* Interrupt @v was handed over: if nothing else waits, its end needs no write of EOI. */
+static void offer_flag(struct lapic *l, unsigned v)
+{
+	gpa_t at = l->pv_eoi & ~3ull;
+	u8 flag;
+
+	if (!(l->pv_eoi & 1) || test_bit(l->tmr, v) || highest(l->irr) || highest(l->isr) != v ||
+	    !mem_read(l->dev.env.mem, at, &flag, 1))
+		return;
+	flag |= 1;
+	l->pv_eoi_set = mem_write(l->dev.env.mem, at, &flag, 1);
+}
+
+static bool write_pv_eoi(struct lapic *l, u64 val)
+{
+	if (val & 2 || !l->dev.env.mem)
+		return false;
+	take_flag(l);
+	l->pv_eoi = val;
+	return true;
+}
+
 int lapic_ack_irq(struct dev *d)
 {
 	struct lapic *l = to_lapic(d);
 	u32 p;
 
+	take_flag(l);
 	update(l);
 	p = atomic_load_explicit(&l->pending, memory_order_relaxed);
 	if (p & PENDING_EXTINT) {
@@ -271,6 +334,7 @@ int lapic_ack_irq(struct dev *d)
 	set_bit(l->irr, p, false);
 	set_bit(l->isr, p, true);
 	update(l);
+	offer_flag(l, p);
 	return (int)p;
 }
 
@@ -300,7 +364,8 @@ static void init_reset(struct lapic *l)
 		l->lvt[i] = LVT_MASKED;
 	for (unsigned i = 0; i < 8; i++)
 		l->isr[i] = l->irr[i] = l->tmr[i] = 0;
-	l->extint = l->counting = false;
+	l->extint = l->counting = l->pv_eoi_set = false;
+	l->pv_eoi = 0;
 	l->deadline = l->expire_ns = 0;
 	update(l);
 }
@@ -741,11 +806,13 @@ u64 lapic_mmio_read(struct dev *d, gpa_t gpa, unsigned size)
 		dev_guest_error(d, "read across a register boundary");
 		return mask_bytes(size);
 	}
+	take_flag(to_lapic(d));
 	return lapic_read(d, 0, off - part, 4) >> part * 8 & mask_bytes(size);
 }
 
 void lapic_mmio_write(struct dev *d, gpa_t gpa, unsigned size, u64 val)
 {
+	take_flag(to_lapic(d));
 	if (size != 4)
 		dev_guest_error(d, "write of other than 32 bits");
 	else
@@ -773,6 +840,11 @@ bool lapic_rdmsr(struct dev *d, u32 msr, u64 *ret)
 		*ret = l->deadline;
 		return true;
 	}
+	if (msr == MSR_KVM_PV_EOI) {
+		*ret = l->pv_eoi;
+		return true;
+	}
+	take_flag(l);
 	if (!is_x2apic_msr(msr) || !x2apic(l) || reg == REG_DFR || reg == REG_ICR2 ||
 	    reg == REG_APR || !read_reg(l, reg, &v))
 		return false;
@@ -861,6 +933,9 @@ bool lapic_wrmsr(struct dev *d, u32 msr, u64 val)
 		write_deadline(l, val);
 		return true;
 	}
+	if (msr == MSR_KVM_PV_EOI)
+		return write_pv_eoi(l, val);
+	take_flag(l);
 	return is_x2apic_msr(msr) && x2apic(l) && write_x2apic(l, msr - MSR_X2APIC, val);
 }
 

@@ -2,6 +2,7 @@
 /* lapic_test.c - acceptance, priority, EOI, IPIs, timer modes, x2APIC */
 #include "base/test.h"
 #include "dev/all/fake.h"
+#include "mem/mem.h"
 
 #define CPUS 20
 
@@ -47,9 +48,8 @@ static u32 get(unsigned n, unsigned reg)
 	return (u32)lapic_mmio_read(cpu[n], LAPIC_BASE + reg, 4);
 }
 
-static void setup(unsigned nr)
+static void setup_more(unsigned nr)
 {
-	fake_init(&f);
 	memset(sig, 0, sizeof sig);
 	eois = 0;
 	f.lapics.eoi = on_eoi;
@@ -62,6 +62,12 @@ static void setup(unsigned nr)
 		cpu[i] = dev_new(&lapic_class, "lapic", &f.env, &c, &e);
 		put(i, SVR, 0x1ff);
 	}
+}
+
+static void setup(unsigned nr)
+{
+	fake_init(&f);
+	setup_more(nr);
 }
 
 static void teardown(void)
@@ -173,6 +179,84 @@ TEST(lapic_level_eoi_is_broadcast_unless_suppressed)
 	put(0, EOI, 0);
 	CHECK_EQ(eois, 1);
 	teardown();
+}
+
+/* -- the end of interrupts by a flag in guest memory (KVM's PV EOI) -- */
+
+#define FLAG 0x1004ull
+
+static struct mem *ram;
+
+static u8 flag(void)
+{
+	return *mem_ptr(ram, FLAG, 1);
+}
+
+static void setup_flag(void)
+{
+	struct err err = { 0 };
+
+	ram = mem_new(1 << 20, &err);
+	CHECK(ram != NULL);
+	fake_init(&f);
+	f.env.mem = ram;
+	setup_more(1);
+	CHECK(lapic_wrmsr(cpu[0], 0x4b564d04, FLAG | 1));
+}
+
+TEST(lapic_pv_eoi_flag_cleared_by_the_guest_ends_the_interrupt)
+{
+	setup_flag();
+	msi(0, 0x55);
+	CHECK_EQ(lapic_ack_irq(cpu[0]), 0x55);
+	CHECK_EQ(flag(), 1);
+	*mem_ptr(ram, FLAG, 1) = 0;
+	sig[0][LAPIC_SIG_IRQ] = 0;
+	msi(0, 0x51); /* lower: held back by the other until the flag is seen */
+	CHECK_EQ(sig[0][LAPIC_SIG_IRQ], 1);
+	CHECK_EQ(lapic_ack_irq(cpu[0]), 0x51);
+	CHECK_EQ(get(0, ISR + 0x20), 1u << 17);
+	teardown();
+	mem_free(ram);
+}
+
+TEST(lapic_pv_eoi_is_withdrawn_when_another_interrupt_comes)
+{
+	setup_flag();
+	msi(0, 0x55);
+	CHECK_EQ(lapic_ack_irq(cpu[0]), 0x55);
+	msi(0, 0x51);
+	CHECK_EQ(lapic_ack_irq(cpu[0]), -1); /* the handler still runs */
+	CHECK_EQ(flag(), 0);
+	put(0, EOI, 0);
+	CHECK_EQ(lapic_ack_irq(cpu[0]), 0x51);
+	teardown();
+	mem_free(ram);
+}
+
+TEST(lapic_pv_eoi_is_not_for_level_or_nested_or_with_others_waiting)
+{
+	setup_flag();
+	msi(0, 0xc055);
+	CHECK_EQ(lapic_ack_irq(cpu[0]), 0x55);
+	CHECK_EQ(flag(), 0); /* its end is broadcast */
+	msi(0, 0x75);
+	CHECK_EQ(lapic_ack_irq(cpu[0]), 0x75);
+	CHECK_EQ(flag(), 1);
+	CHECK_EQ(get(0, ISR + 0x30), 1u << 21); /* a look at the registers settles it */
+	CHECK_EQ(flag(), 0);
+	put(0, EOI, 0);
+	put(0, EOI, 0);
+	msi(0, 0x61);
+	msi(0, 0x62);
+	CHECK_EQ(lapic_ack_irq(cpu[0]), 0x62);
+	CHECK_EQ(flag(), 0);
+	CHECK(!lapic_wrmsr(cpu[0], 0x4b564d04, FLAG | 3));
+	CHECK(lapic_wrmsr(cpu[0], 0x4b564d04, 1ull << 45 | 1)); /* no RAM there: as without */
+	put(0, EOI, 0);
+	CHECK_EQ(lapic_ack_irq(cpu[0]), 0x61);
+	teardown();
+	mem_free(ram);
 }
 
 TEST(lapic_software_disable_masks_lvt_and_refuses_fixed)
