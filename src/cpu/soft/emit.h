@@ -78,7 +78,7 @@ u8 *e_jmp_hole(struct emit *e);
 void e_patch(struct emit *e, u8 *hole, const u8 *rw_target); /* both in the writable mapping */
 
 /* Condition codes. */
-enum { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE };
+enum { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_S = 8 };
 
 /* Where the operands of a guest instruction are on the host. */
 struct opmap {

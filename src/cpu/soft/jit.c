@@ -21,6 +21,7 @@
 
 #define DEFAULT_CODE (128ull << 20)
 #define HWCAP2_FSGSBASE_BIT 2u
+#define ODD_SAMPLES  64
 #define GRANULE	     64u	 /* bytes of guest code per bit of a frame's bitmap */
 
 /* -- life --------------------------------------------------------------------------------- */
@@ -90,6 +91,7 @@ int jit_new(struct vcpu *v, struct err *e)
 	if (!alloc_pools(j))
 		return err_set(e, ENOMEM, "cpu: no address space for the translator");
 	r = tables_new(j, e);
+	v->jr.misaligned = v->cfg.off & CPU_OFF_SAMPLE ? INT64_MAX : ODD_SAMPLES;
 	v->jr.user = j->table[j->user];
 	return r;
 }
@@ -749,6 +751,22 @@ static void count_exit(struct vcpu *v, enum jit_exit why)
 	v->jr.left += b->nr_insns - (i64)done_of(v, b, why);
 }
 
+/*
+ * Every so many misaligned accesses one leaves: its instruction gets a check that does not mind, when
+ * its block is made anew.
+ */
+static void take_sample(struct vcpu *v)
+{
+	struct jit *j = v->jit;
+	struct block *b = block_at(j, v->jr.pc);
+	gpa_t gpa = (b->gpa & ~0xfffull) | (j->insn_map[b->map + v->jr.site] & 0xfff);
+
+	v->jr.misaligned = ODD_SAMPLES;
+	*jit_odd_slot(j, gpa) = gpa + 1;
+	if (!b->dead)
+		drop_range(v, gpa, 1);
+}
+
 /* End of a run, with cfg.run_insns? A poll found too little left; a REP between two chunks ends it
  * as well. */
 static bool run_ends(struct vcpu *v, enum jit_exit why)
@@ -784,6 +802,10 @@ int jit_run(struct vcpu *v)
 		refresh_mode(v);
 		v->jit->retired = 1;
 		if (enter(v, &why)) {
+			if (why == JX_INTERP && v->jr.misaligned < 0) {
+				take_sample(v);
+				why = JX_POLL;
+			}
 			count_exit(v, why);
 			r = handle_exit(v, why);
 		} else {

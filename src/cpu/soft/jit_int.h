@@ -149,6 +149,7 @@ struct jit {
 	u32 *frame;	    /* per guest frame: first block + 1 */
 	struct writers *writers; /* per guest frame */
 	u32 alias[64]; /* table indexes that two pages in use share, + 1: the interpreter's */
+	u64 odd[2048]; /* hash of instructions whose operands are often misaligned: gpa + 1 */
 	u8 missed[4096]; /* per frame modulo: writes to a frame with code that met none */
 	u64 *granules;	/* per guest frame: 64-byte pieces with code; 0 = none, not counted */
 	u64 nr_frames;
@@ -226,6 +227,17 @@ void cache_link(struct jit *j, struct block *from, unsigned slot, struct block *
 void cache_kill(struct jit *j, struct block *b);
 u64 cache_blocks(const struct jit *j);
 u64 cache_bytes(const struct jit *j);
+
+/* The block's instruction at @gpa: are its operands often misaligned? */
+static inline u64 *jit_odd_slot(struct jit *j, gpa_t gpa)
+{
+	return &j->odd[(gpa ^ gpa >> 11) % (sizeof j->odd / sizeof j->odd[0])];
+}
+
+static inline bool jit_is_odd(struct jit *j, gpa_t gpa)
+{
+	return *jit_odd_slot(j, gpa) == gpa + 1;
+}
 
 /* -- jit.c --------------------------------------------------------------------------- */
 

@@ -320,7 +320,10 @@ static enum align alignment_of(const struct trans *t, const struct insn *i)
 	if (!(t->v->cfg.off & CPU_OFF_ALIGN) &&
 	    (is_aligned_move(i) || (!needed && is_fixed_in_page(t, i))))
 		return ALIGN_KNOWN;
-	return needed ? ALIGN_MUST : ALIGN_FREE;
+	if (needed)
+		return ALIGN_MUST;
+	return (i->mem_size == 2 || i->mem_size == 4 || i->mem_size == 8) && jit_is_odd(t->j, trans_gpa(t)) ?
+		       ALIGN_ODD : ALIGN_FREE;
 }
 
 /* CMPXCHG r/m8, AH..BH: al is its operand too, so it cannot be swapped away. */

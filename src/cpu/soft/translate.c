@@ -356,6 +356,17 @@ static void put_cross_test(struct trans *t, struct slow *s)
 	s->aligned = true;
 }
 
+/* Not zero, if r10..r10+size-1 is in one page and does not begin it; cheaper than put_crosses(). */
+static void put_inside_test(struct trans *t, struct slow *s)
+{
+	struct emit *e = &t->e;
+
+	e_mem(e, false, 0x8d, R11, R10, (i32)s->size - 1); /* lea r11d, [r10 + size - 1] */
+	e8(e, 0x41), e8(e, 0xf7), e8(e, 0xc3), e32(e, 0x1000u - s->size); /* test r11d, .. */
+	s->unaligned = e_jcc_hole(e, CC_E);
+	s->odd = true;
+}
+
 /*
  * r10 = guest address -> r11 = what to add to it (reads), or that plus 1 (writes).
  * Clobbers EFLAGS; live flags are in jr.packed then.
@@ -372,6 +383,8 @@ void trans_check(struct trans *t, unsigned acc, unsigned size, enum align align)
 			    .keep = t->packed ? KEEP_PACKED : KEEP_NOT };
 	if (align == ALIGN_FREE && size >= 16 && !(t->v->cfg.off & CPU_OFF_ALIGN))
 		put_cross_test(t, s);
+	else if (align == ALIGN_ODD)
+		put_inside_test(t, s);
 	s->retry = e->p;
 	trans_lookup(e);
 	if (size > 1 && align != ALIGN_KNOWN && !s->unaligned) {
@@ -401,13 +414,17 @@ void trans_check_canonical(struct trans *t)
 }
 
 /* Not aligned: fine inside one page, else the interpreter's. */
-static void put_unaligned(struct trans *t, const struct slow *s, u8 **ret_cross)
+static void put_unaligned(struct trans *t, const struct slow *s, u8 **ret_cross, u8 **ret_sample)
 {
 	struct emit *e = &t->e;
 
 	e_patch(e, s->unaligned, e->p);
 	put_crosses(e, s->size);
 	*ret_cross = e_jcc_hole(e, CC_NE);
+	if (!s->odd) {
+		e8(e, 0x48), e8(e, 0x83), e8(e, 0xac), e8(e, 0x24), e32(e, (u32)VOFF(jr.misaligned)), e8(e, 1);
+		*ret_sample = e_jcc_hole(e, CC_S); /* sub qword [rsp + misaligned], 1 */
+	}
 	trans_lookup(e);
 	e_patch(e, e_jmp_hole(e), s->valid);
 }
@@ -426,10 +443,10 @@ static void put_t0(struct trans *t, const struct slow *s)
 static void put_slow(struct trans *t, const struct slow *s)
 {
 	struct emit *e = &t->e;
-	u8 *cross = NULL;
+	u8 *cross = NULL, *sample = NULL;
 
 	if (s->unaligned && !s->aligned)
-		put_unaligned(t, s, &cross);
+		put_unaligned(t, s, &cross, &sample);
 	if (s->miss) {
 		e_patch(e, s->miss, e->p);
 		e8(e, 0x41), e8(e, 0xbb), e32(e, SITE(s->k, s->acc)); /* mov r11d, site */
@@ -438,6 +455,8 @@ static void put_slow(struct trans *t, const struct slow *s)
 	}
 	if (cross)
 		e_patch(e, cross, e->p);
+	if (sample)
+		e_patch(e, sample, e->p);
 	if (s->unaligned && s->aligned)
 		e_patch(e, s->unaligned, e->p);
 	if (s->keep == KEEP_EAX)
@@ -700,7 +719,7 @@ struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned roo
 	struct trans t;
 	u8 *start, *body, *hot_end;
 
-	t.v = v, t.j = j, t.key = key, t.rip0 = v->s.rip, t.n = 0, t.k = 0;
+	t.v = v, t.j = j, t.key = key, t.rip0 = v->s.rip, t.gpa = gpa, t.n = 0, t.k = 0;
 	t.nr_slow = t.nr_out = t.nr_seen = t.nr_runs = 0;
 	t.poll = t.count = NULL;
 	t.ended = t.packed = t.out_of_line = false;

@@ -24,6 +24,7 @@ struct slow {
 	u8 keep;      /* enum keep: what must be put back before the interpreter */
 	u8 t0_len;    /* non-zero: the interpreter executes that many bytes and goes on at retry */
 	bool aligned; /* misaligned is the interpreter's (#GP) */
+	bool odd;     /* ALIGN_ODD */
 	u8 *retry, *valid, *miss, *unaligned;
 };
 
@@ -51,6 +52,7 @@ struct trans {
 	struct emit e;
 	u32 key;
 	u64 rip0, end_rip;
+	gpa_t gpa; /* of rip0 */
 	const u8 *page; /* the guest page's bytes */
 	unsigned n, k;	/* instructions; the one being emitted */
 	unsigned max_insns;
@@ -83,7 +85,8 @@ struct trans {
 
 /* What a check does about alignment. */
 enum align {
-	ALIGN_FREE,  /* any address; what crosses a page is the interpreter's */
+	ALIGN_FREE,  /* any address, rarely misaligned; what crosses a page is the interpreter's */
+	ALIGN_ODD,   /* the same, often misaligned */
 	ALIGN_MUST,  /* misaligned is the interpreter's (#GP) */
 	ALIGN_KNOWN, /* no test: it does not cross a page, or faults on the host as on the guest */
 };
@@ -119,6 +122,11 @@ bool trans_bit(struct trans *t, const struct insn *i);
 
 void trans_ea(struct trans *t, const struct insn *i); /* r10 = the memory operand's linear address; r11 is clobbered, flags are not */
 void trans_push_tmp(struct trans *t); /* push jr.tmp */
+
+static inline gpa_t trans_gpa(const struct trans *t) /* of instruction t->k */
+{
+	return (t->gpa & ~0xfffull) | (t->rip[t->k] & 0xfff);
+}
 
 /* Emit instruction t->k. */
 void trans_insn(struct trans *t, const struct insn *i);

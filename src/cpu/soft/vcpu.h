@@ -60,6 +60,7 @@ struct jit_regs {
 	struct table *active; /* gs base is its e */
 	struct table *user;   /* that of user mode now */
 	u64 syscall_odd;      /* non-zero: SYSCALL and SYSRET are the interpreter's (jit.c) */
+	i64 misaligned; /* misaligned accesses until one is a sample; negative: this one (jit.c) */
 	i64 left;     /* cfg.run_insns: to go; counted down at the start of each block */
 };
 
