@@ -502,7 +502,7 @@ const u8 *jit_find(struct vcpu *v, u64 rip)
 	    mmu_translate(v, rip, ACC_X, v->cpl == 3 ? MMU_USER : MMU_KERNEL, &x) != X_OK || !x.host)
 		return NULL;
 	b = find_block(j, rip, x.gpa, key_now(v));
-	if (!b)
+	if (!b || b->straddle)
 		return NULL;
 	tlb_jump_set(v, rip, j->code.rx + b->start, &x);
 	return j->code.rx + b->start;
@@ -629,6 +629,8 @@ static void undo_indirect(struct vcpu *v)
 	struct insn i;
 
 	v->s.rip = (b->rip & ~0xfffull) | off;
+	if (b->straddle) /* no RET */
+		return;
 	if (!insn_decode(&i, p, 15, 8) || (i.op != 0xc3 && i.op != 0xc2))
 		return;
 	v->s.gpr[RSP] -= 8 + (i.op == 0xc2 ? i.imm & 0xffff : 0);
@@ -639,6 +641,49 @@ static int interpret_counted(struct vcpu *v)
 {
 	v->jr.left--;
 	return interpret_here(v);
+}
+
+/* The tail of @head in the page @x; NULL: the interpreter's. */
+static struct block *get_tail(struct vcpu *v, struct block *head, const struct xlate *x)
+{
+	struct jit *j = v->jit;
+	const u8 *first = mem_ptr(v->mem, head->gpa, head->len);
+	struct block *b = head->tail ? &j->block[head->tail - 1] : NULL;
+	u64 granules;
+
+	if (b && !b->dead && b->straddle == head->straddle && b->gpa == x->gpa)
+		return b;
+	granules = claim(v, x->gpa);
+	b = first ? translate_tail(v, x->gpa, x->host, first, head) : NULL;
+	if (!b) {
+		set_granules(j, x->gpa / MEM_PAGE, granules ? granules : 1);
+		return NULL;
+	}
+	head->tail = (u32)(b - j->block) + 1;
+	enter_frame(v, b, granules);
+	return b;
+}
+
+/* s.rip is at @head, in the page @x: make both jump entries. */
+static int on_head(struct vcpu *v, struct block *head, const struct xlate *x)
+{
+	u64 slot = straddle_slot(v->s.rip);
+	struct block *tail;
+	struct xlate next;
+
+	cache_make_room(v);
+	if (head->dead)
+		return X_OK; /* once more */
+	if (mmu_translate(v, slot & ~0xfffull, ACC_X, v->cpl == 3 ? MMU_USER : MMU_KERNEL, &next) != X_OK ||
+	    !next.host)
+		return interpret_counted(v);
+	tail = get_tail(v, head, &next);
+	if (!tail)
+		return interpret_counted(v);
+	next.global &= x->global;
+	tlb_jump_set(v, v->s.rip, v->jit->code.rx + head->start, x);
+	tlb_jump_set(v, slot, v->jit->code.rx + tail->start, &next);
+	return X_OK;
 }
 
 /* r10's target had no valid jump entry: make one. */
@@ -658,6 +703,8 @@ static int on_miss(struct vcpu *v)
 	b = get_block(v, &x);
 	if (!b)
 		return interpret_counted(v);
+	if (b->straddle)
+		return on_head(v, b, &x);
 	tlb_jump_set(v, v->s.rip, v->jit->code.rx + b->start, &x);
 	return X_OK;
 }
@@ -763,7 +810,9 @@ static void take_sample(struct vcpu *v)
 
 	v->jr.misaligned = ODD_SAMPLES;
 	*jit_odd_slot(j, gpa) = gpa + 1;
-	if (!b->dead)
+	if (!b->dead && b->straddle)
+		cache_kill(j, b);
+	else if (!b->dead)
 		drop_range(v, gpa, 1);
 }
 

@@ -94,6 +94,8 @@ struct block {
 	u16 len;	    /* guest bytes */
 	u8 nr_insns;
 	bool dead;
+	u32 straddle; /* not 0: head or tail of an instruction across a page's end, by this number */
+	u32 tail;     /* of a head: its tail's index + 1 */
 	u32 packed; /* bit k: flags are in jr.packed where instruction k may fault */
 	struct {
 		u32 pc;	  /* offset behind the exit's call; 0 = none */
@@ -154,6 +156,7 @@ struct jit {
 	u64 *granules;	/* per guest frame: 64-byte pieces with code; 0 = none, not counted */
 	u64 nr_frames;
 	u32 key;	/* mode key of the jump tables' blocks */
+	u32 straddles;	/* last number given to a head */
 	int result;	/* of the instruction interpreted inside a block */
 	struct block *block;
 	u32 nr_blocks; /* next free in the current region */
@@ -215,6 +218,19 @@ void stubs_emit(struct jit *j);
 /* Translate at s.rip (mapped at gpa, @bytes readable there in the same page). NULL: the
  * code buffer is full, or the first instruction is the interpreter's. */
 struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned room, u32 key);
+
+/*
+ * An instruction that goes on in the next page is two blocks. The head belongs to the first page and
+ * jumps through the table by an entry of the second page, with its number in r11; the tail belongs to
+ * the second page, so that whatever invalidates that page's code or mapping ends it, and goes on
+ * there. Here: the tail, at s.rip. @gpa, @page: the second page; @first: the bytes in the first.
+ */
+struct block *translate_tail(struct vcpu *v, gpa_t gpa, const u8 *page, const u8 *first,
+			     const struct block *head);
+static inline u64 straddle_slot(u64 rip) /* whose jump entry that is */
+{
+	return (rip | 0xfff) + 1 + (rip & 0xfff);
+}
 
 /* -- jit_cache.c ---------------------------------------------------------------------- */
 

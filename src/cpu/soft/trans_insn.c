@@ -627,8 +627,10 @@ static void put_branch(struct trans *t, const struct insn *i)
 	u64 next = t->rip[t->k] + i->len;
 	bool direct = i->map == MAP_0F || (i->op != 0xff && i->op != 0xc2 && i->op != 0xc3);
 
-	/* 66h truncates the target; a target that is not canonical faults at the branch */
-	if (i->opsize != 8 || (direct && !is_canonical(next + i->imm))) {
+	/* 66h truncates the target; a target that is not canonical faults at the branch; jit.c does
+	 * not undo a RET of two pages */
+	if (i->opsize != 8 || (direct && !is_canonical(next + i->imm)) ||
+	    (t->tail_of && !direct && i->op != 0xff)) {
 		by_interpreter(t, i);
 		return;
 	}

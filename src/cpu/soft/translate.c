@@ -47,13 +47,12 @@ static u8 flags_needed(const u8 *p, unsigned room, unsigned *ret_seen)
 /* Flags needed at @rip, which a direct branch of this block leads to. */
 static u8 needed_at(struct trans *t, u64 rip)
 {
-	u64 page = t->rip0 & ~0xfffull;
 	unsigned seen;
 	gpa_t gpa;
 	const u8 *p;
 	u8 need;
 
-	if ((rip & ~0xfffull) == page) {
+	if ((rip & ~0xfffull) == t->page_va) {
 		need = flags_needed(t->page + (rip & 0xfff), 4096 - (rip & 0xfff), &seen);
 		t->seen[t->nr_seen++ % 2] = (struct seen){ .rip = rip, .len = (u8)seen };
 		return need;
@@ -103,11 +102,16 @@ static void compute_liveness(struct trans *t)
 }
 
 /*
- * The block's only instruction goes on in the next page: the interpreter's, but found like any
- * block. It depends on no byte of that page, which may be another one each time.
+ * The block's only instruction goes on in the next page: a head, or the interpreter's. It depends on
+ * no byte of that page, which may be another one each time.
  */
 static void straddler(struct trans *t, unsigned room)
 {
+	const struct cpu_config *c = &t->v->cfg;
+
+	t->straddles = !(c->off & CPU_OFF_STRADDLE || c->single_block) &&
+		       is_canonical(straddle_slot(t->rip0)) &&
+		       JT_INDEX(straddle_slot(t->rip0)) != JT_INDEX(t->rip0);
 	t->in[0] = (struct insn){ .cls = CLS_UD, .len = (u8)room };
 	t->rip[0] = t->rip0;
 	t->n = 1;
@@ -291,7 +295,7 @@ static void indirect_jump(struct trans *t) /* to r10 */
 
 static bool same_page(const struct trans *t, u64 rip)
 {
-	return !((rip ^ t->rip0) & ~0xfffull);
+	return (rip & ~0xfffull) == t->page_va;
 }
 
 /* A jump hole (jmp or jcc) that shall lead to @rip, which is in this block's page. */
@@ -474,15 +478,26 @@ static void put_slow(struct trans *t, const struct slow *s)
 
 /* -- block frame ------------------------------------------------------------------------------ */
 
-/* Entry from the jump table: r10 must be our rip. */
+static void put_miss_unless_equal(struct trans *t)
+{
+	struct emit *e = &t->e;
+
+	e8(e, 0x0f), e8(e, 0x85);
+	e32(e, (u32)(t->j->miss - (e->p + 4 + t->j->delta)));
+}
+
+/* Entry from the jump table: r10 must be our rip; r11d the number of a tail's head. */
 static void put_verify(struct trans *t)
 {
 	struct emit *e = &t->e;
 
+	if (t->tail_of) {
+		e8(e, 0x41), e8(e, 0x81), e8(e, 0xfb), e32(e, t->tail_of); /* cmp r11d, number */
+		put_miss_unless_equal(t);
+	}
 	e_imm(e, R11, t->rip0);
 	e_rr(e, true, 0x39, R10, R11); /* cmp r11, r10 */
-	e8(e, 0x0f), e8(e, 0x85);
-	e32(e, (u32)(t->j->miss - (e->p + 4 + t->j->delta)));
+	put_miss_unless_equal(t);
 }
 
 /* Will the block begin by moving its live flags to jr.packed? That is where they come from if it was
@@ -668,16 +683,16 @@ static u32 off_of(const struct trans *t, const u8 *p)
 	return (u32)(p - t->j->code.rw);
 }
 
-static struct block *finish(struct trans *t, gpa_t gpa, u32 key, const u8 *start, const u8 *body,
-			    const u8 *hot_end)
+static struct block *finish(struct trans *t, const u8 *start, const u8 *body, const u8 *hot_end)
 {
 	struct jit *j = t->j;
 	struct block *b = &j->block[j->nr_blocks++];
 
 	*b = (struct block){
-		.rip = t->rip0, .gpa = gpa, .key = key, .start = off_of(t, start),
+		.rip = t->rip0, .gpa = t->gpa, .key = t->key, .start = off_of(t, start),
 		.body = off_of(t, body), .map = j->nr_map,
-		.len = (u16)(t->end_rip - t->rip0), .nr_insns = (u8)t->n,
+		.len = (u16)(t->end_rip - (t->tail_of ? t->page_va : t->rip0)),
+		.nr_insns = (u8)t->n, .straddle = t->tail_of,
 		.packed = t->packed_at,
 	};
 	for (unsigned k = 0; k < t->n; k++)
@@ -713,46 +728,111 @@ static void put_cold_runs(struct trans *t)
 	t->k = k;
 }
 
-struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned room, u32 key)
+static void begin(struct trans *t, struct vcpu *v, gpa_t gpa, u32 key, u64 page_va, const u8 *page)
 {
 	struct jit *j = v->jit;
-	struct trans t;
-	u8 *start, *body, *hot_end;
 
-	t.v = v, t.j = j, t.key = key, t.rip0 = v->s.rip, t.gpa = gpa, t.n = 0, t.k = 0;
-	t.nr_slow = t.nr_out = t.nr_seen = t.nr_runs = 0;
-	t.poll = t.count = NULL;
-	t.ended = t.packed = t.out_of_line = false;
-	t.packed_at = 0;
-	t.exact_flags = v->cfg.exact_flags;
-	t.max_insns = v->cfg.max_block ? v->cfg.max_block : MAX_INSNS;
-	t.page = bytes - (v->s.rip & 0xfff);
-	t.e = (struct emit){ .p = j->code.rw + j->used, .end = j->code.rw + j->hot_end };
+	t->v = v, t->j = j, t->key = key, t->rip0 = v->s.rip, t->gpa = gpa, t->n = 0, t->k = 0;
+	t->nr_slow = t->nr_out = t->nr_seen = t->nr_runs = 0;
+	t->poll = t->count = NULL;
+	t->ended = t->packed = t->out_of_line = t->straddles = false;
+	t->tail_of = 0;
+	t->packed_at = 0;
+	t->exact_flags = v->cfg.exact_flags;
+	t->max_insns = v->cfg.max_block ? v->cfg.max_block : MAX_INSNS;
+	t->page_va = page_va;
+	t->page = page;
+	t->e = (struct emit){ .p = j->code.rw + j->used, .end = j->code.rw + j->hot_end };
+}
+
+static void begin_cold(struct trans *t)
+{
+	t->e = (struct emit){ .p = t->j->code.rw + t->j->cold, .end = t->j->code.rw + t->j->cold_end };
+}
+
+/* A head: the flags go to jr.packed if they are not there, its number to r11. */
+static struct block *put_head(struct trans *t)
+{
+	struct emit *e = &t->e;
+	struct block *b;
+	u8 *start = e->p, *body, *hot_end;
+
+	put_verify(t);
+	e8(e, 0xeb), e8(e, 0);
+	body = e->p;
+	pack_flags(e);
+	if (!e->full)
+		body[-1] = (u8)(e->p - body);
+	e_imm(e, R10, t->rip0);
+	e_imm(e, R11, ++t->j->straddles);
+	e8(e, 0x65), e8(e, 0xff), e8(e, 0x24), e8(e, 0x25); /* jmp gs:[disp32] */
+	e32(e, (u32)((i32)JT_INDEX(straddle_slot(t->rip0)) * 8 - (i32)JT_BYTES));
+	if (e->full)
+		return NULL;
+	hot_end = e->p;
+	begin_cold(t);
+	t->n = 0; /* none of its own to execute or to count */
+	b = finish(t, start, body, hot_end);
+	b->straddle = t->j->straddles;
+	return b;
+}
+
+/* Everything behind the decoder. */
+static struct block *generate(struct trans *t)
+{
+	u8 *start = t->e.p, *body, *hot_end;
+
+	compute_liveness(t);
+	t->poll_at = poll_point(t);
+	put_entries(t, &body);
+	if (t->v->cfg.run_insns)
+		put_count(t);
+	emit_body(t);
+	finish_count(t);
+	if (t->e.full)
+		return NULL;
+	hot_end = t->e.p;
+	begin_cold(t);
+	put_cold_runs(t);
+	for (unsigned k = 0; k < t->nr_slow; k++)
+		put_slow(t, &t->slow[k]);
+	if (t->poll)
+		put_poll_exit(t);
+	for (unsigned k = 0; k < t->nr_out; k++)
+		put_chain_exit(t, &t->out[k]);
+	if (t->e.full)
+		return NULL;
+	if (t->n && t->k < MAX_INSNS && !t->ended)
+		t->end_rip = t->rip[t->n - 1] + t->in[t->n - 1].len;
+	return finish(t, start, body, hot_end);
+}
+
+struct block *translate(struct vcpu *v, gpa_t gpa, const u8 *bytes, unsigned room, u32 key)
+{
+	struct trans t;
+
+	begin(&t, v, gpa, key, v->s.rip & ~0xfffull, bytes - (v->s.rip & 0xfff));
 	decode_block(&t, bytes, room);
 	if (!t.n)
 		return NULL;
-	compute_liveness(&t);
-	t.poll_at = poll_point(&t);
-	start = t.e.p;
-	put_entries(&t, &body);
-	if (v->cfg.run_insns)
-		put_count(&t);
-	emit_body(&t);
-	finish_count(&t);
-	if (t.e.full)
+	return t.straddles ? put_head(&t) : generate(&t);
+}
+
+struct block *translate_tail(struct vcpu *v, gpa_t gpa, const u8 *page, const u8 *first,
+			     const struct block *head)
+{
+	u64 page_va = (v->s.rip | 0xfff) + 1;
+	unsigned nr = (unsigned)(page_va - v->s.rip);
+	struct trans t;
+	u8 bytes[16];
+
+	begin(&t, v, gpa, head->key, page_va, page);
+	t.tail_of = head->straddle;
+	t.max_insns = 1;
+	copy_bytes(bytes, first, nr);
+	copy_bytes(bytes + nr, page, 15 - nr);
+	decode_block(&t, bytes, 15);
+	if (!t.n || t.end_rip <= page_va) /* not any more: the first page is being written to */
 		return NULL;
-	hot_end = t.e.p;
-	t.e = (struct emit){ .p = j->code.rw + j->cold, .end = j->code.rw + j->cold_end };
-	put_cold_runs(&t);
-	for (unsigned k = 0; k < t.nr_slow; k++)
-		put_slow(&t, &t.slow[k]);
-	if (t.poll)
-		put_poll_exit(&t);
-	for (unsigned k = 0; k < t.nr_out; k++)
-		put_chain_exit(&t, &t.out[k]);
-	if (t.e.full)
-		return NULL;
-	if (t.n && t.k < MAX_INSNS && !t.ended)
-		t.end_rip = t.rip[t.n - 1] + t.in[t.n - 1].len;
-	return finish(&t, gpa, key, start, body, hot_end);
+	return generate(&t);
 }

@@ -53,7 +53,10 @@ struct trans {
 	u32 key;
 	u64 rip0, end_rip;
 	gpa_t gpa; /* of rip0 */
-	const u8 *page; /* the guest page's bytes */
+	u64 page_va;	/* page the block belongs to: rip0's, but for a tail the next */
+	const u8 *page; /* its bytes */
+	u32 tail_of;	/* number of its head, 0 = no tail */
+	bool straddles; /* a head */
 	unsigned n, k;	/* instructions; the one being emitted */
 	unsigned max_insns;
 	bool exact_flags; /* tests: every flag is live everywhere */
