@@ -145,6 +145,7 @@ struct pmem_config {
 struct memhp_config {
 	bool present;
 	u32 total_mib, slot_mib, block_mib;
+	u32 requested_mib; /* at the start */
 };
 
 /* The machine begins as one that was saved (vmm/snapshot.h). */

@@ -182,3 +182,63 @@ int set_mmds(struct vm_config *c, const char *val, struct err *e)
 	c->mmds = m;
 	return 0;
 }
+
+int set_pmem(struct vm_config *c, const char *val, struct err *e)
+{
+	struct pmem_config *m = &c->pmem[c->nr_pmems];
+	const char *s = val;
+	struct part p;
+
+	if (c->nr_pmems == CFG_PMEMS)
+		return too_many(e, "--pmem", CFG_PMEMS);
+	*m = (struct pmem_config){ .fd = -1 };
+	while (*s) {
+		TRY(next_part(&s, &p, "--pmem", e));
+		if (is_key(&p, "path"))
+			TRY(copy_str(m->path, sizeof m->path, "--pmem path", p.val, e));
+		else if (is_flag(&p, "readonly"))
+			m->read_only = true;
+		else
+			return want(e, "--pmem", val, "path=FILE[,readonly]");
+	}
+	if (!*m->path)
+		return want(e, "--pmem", val, "path=FILE[,readonly]");
+	c->nr_pmems++;
+	return 0;
+}
+
+/* A size as a whole number of MiB. */
+static bool parse_mib(const char *s, u32 *ret)
+{
+	u64 n;
+
+	if (!cfg_parse_size(s, &n) || n & ((1 << 20) - 1) || n >> 20 > UINT32_MAX)
+		return false;
+	*ret = (u32)(n >> 20);
+	return true;
+}
+
+int set_hotplug_memory(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char wanted[] = "TOTAL[,plugged=SIZE][,block=SIZE], block a power of two from 2M "
+				     "on, the others multiples of it and of 128M";
+	struct memhp_config m = { .present = true, .slot_mib = 128, .block_mib = 2 };
+	const char *s = val;
+	struct part p;
+	bool ok;
+
+	TRY(next_part(&s, &p, "--hotplug-memory", e));
+	ok = !p.val && parse_mib(p.text, &m.total_mib);
+	while (*s && ok) {
+		TRY(next_part(&s, &p, "--hotplug-memory", e));
+		ok = (is_key(&p, "plugged") && parse_mib(p.val, &m.requested_mib)) ||
+		     (is_key(&p, "block") && parse_mib(p.val, &m.block_mib));
+	}
+	ok = ok && m.total_mib && m.total_mib % 128 == 0 && m.block_mib >= 2 &&
+	     !(m.block_mib & (m.block_mib - 1)) && m.total_mib % m.block_mib == 0 &&
+	     m.requested_mib % m.block_mib == 0 && m.requested_mib <= m.total_mib;
+	if (!ok)
+		return want(e, "--hotplug-memory", val, wanted);
+	c->memhp = m;
+	return 0;
+}

@@ -40,6 +40,8 @@ int set_balloon(struct vm_config *c, const char *val, struct err *e);
 int set_boot_timer(struct vm_config *c, const char *val, struct err *e);
 int set_transport(struct vm_config *c, const char *val, struct err *e);
 int set_mmds(struct vm_config *c, const char *val, struct err *e);
+int set_pmem(struct vm_config *c, const char *val, struct err *e);
+int set_hotplug_memory(struct vm_config *c, const char *val, struct err *e);
 int set_vsock(struct vm_config *c, const char *val, struct err *e);
 
 #endif

@@ -154,6 +154,7 @@ static const struct key memhp_keys[] = {
 	KEY(struct memhp_config, total_mib),
 	KEY(struct memhp_config, slot_mib),
 	KEY(struct memhp_config, block_mib),
+	KEY(struct memhp_config, requested_mib),
 	KEY_END,
 };
 

@@ -184,6 +184,22 @@ static int open_serial(struct launch *l, struct err *e)
 	return 0;
 }
 
+static int open_pmems(struct vm_config *c, struct err *e)
+{
+	for (u32 i = 0; i < c->nr_pmems; i++) {
+		struct pmem_config *p = &c->pmem[i];
+		struct stat st;
+
+		TRY(open_one("--pmem", p->path, p->read_only ? O_RDONLY : O_RDWR, &p->fd, e));
+		if (fstat(p->fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 512)
+			return err_set(e, EINVAL, "--pmem: %.150s: want a file of at least 512 bytes",
+				       p->path);
+		if (flock(p->fd, (p->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0)
+			return err_set(e, EBUSY, "--pmem: %.150s: in use by another VM", p->path);
+	}
+	return 0;
+}
+
 static int open_vsock(struct launch *l, struct err *e)
 {
 	struct vsock_config *v = &l->cfg.vsock;
@@ -451,6 +467,7 @@ static int open_all(struct launch *l, struct err *e)
 	TRY(open_shares(&l->cfg, e));
 	TRY(open_serial(l, e));
 	TRY(open_vsock(l, e));
+	TRY(open_pmems(&l->cfg, e));
 	TRY(open_control(l, e));
 	return open_nets(l, e);
 }
@@ -459,7 +476,7 @@ static int open_all(struct launch *l, struct err *e)
  */
 
 #define FD_CONFIG 3
-#define FDS_MAX   (8 + CFG_INITRDS + CFG_DISKS * (2 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + 2)
+#define FDS_MAX   (8 + CFG_INITRDS + CFG_DISKS * (2 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + CFG_PMEMS + 2)
 
 struct fd_list {
 	struct proc_fd map[FDS_MAX];
@@ -501,6 +518,8 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 	pass(l, &c->restore.mem_fd);
 	pass(l, &c->ready_fd);
 	pass(l, &c->mmds.fd);
+	for (u32 i = 0; i < c->nr_pmems; i++)
+		pass(l, &c->pmem[i].fd);
 }
 
 static int write_config(const struct vm_config *c, struct err *e)

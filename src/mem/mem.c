@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -38,6 +39,9 @@ struct mem {
 	u8 *base;
 	u64 low, high;	/* RAM bytes below and above the hole */
 	u64 span;	/* bytes of guest-physical space covered, hole included */
+	gpa_t room;	/* where memory above RAM may be; all ones if nowhere */
+	struct mem_region region[MEM_REGIONS];
+	unsigned nr_regions;
 	u64 offset;	/* base modulo ALIAS_SPAN */
 	u8 *code_map;
 	void (*code_fn)(void *ctx, gpa_t gpa, u64 len);
@@ -159,7 +163,7 @@ int mem_pagemap(const struct mem *m)
 	return m->pagemap;
 }
 
-static struct mem *new_from(u64 size, int fd, struct err *e)
+static struct mem *new_from(u64 size, u64 room, int fd, struct err *e)
 {
 	struct mem *m = calloc(1, sizeof *m);
 	int r;
@@ -172,7 +176,12 @@ static struct mem *new_from(u64 size, int fd, struct err *e)
 	m->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	m->low = size < MEM_LOW_MAX ? size : MEM_LOW_MAX;
 	m->high = size - m->low;
+	m->room = ~0ull;
 	m->span = m->high ? MEM_HIGH_BASE + m->high : m->low;
+	if (room) {
+		m->room = align_up(m->high ? m->span : MEM_HIGH_BASE, MEM_ROOM_ALIGN);
+		m->span = m->room + room;
+	}
 	if (place(m, e) < 0)
 		goto fail;
 	r = fd < 0 ? map_ram(m, fd) : mem_refile(m, fd);
@@ -196,12 +205,17 @@ fail:
 
 struct mem *mem_new(u64 size, struct err *e)
 {
-	return new_from(size, -1, e);
+	return new_from(size, 0, -1, e);
+}
+
+struct mem *mem_new_room(u64 size, u64 room, struct err *e)
+{
+	return new_from(size, room, -1, e);
 }
 
 struct mem *mem_new_file(u64 size, int fd, struct err *e)
 {
-	return new_from(size, fd, e);
+	return new_from(size, 0, fd, e);
 }
 
 void mem_free(struct mem *m)
@@ -251,11 +265,59 @@ u64 mem_nr_frames(const struct mem *m)
 	return m->span / MEM_PAGE;
 }
 
+gpa_t mem_room(const struct mem *m)
+{
+	return m->room;
+}
+
+const struct mem_region *mem_region(const struct mem *m, unsigned n)
+{
+	return n < m->nr_regions ? &m->region[n] : NULL;
+}
+
+/* The region that holds all of [gpa, gpa+len), or NULL. */
+static const struct mem_region *find_region(const struct mem *m, gpa_t gpa, u64 len)
+{
+	for (unsigned i = 0; i < m->nr_regions; i++) {
+		const struct mem_region *r = &m->region[i];
+
+		if (gpa >= r->gpa && range_ok(gpa - r->gpa, len, r->len))
+			return r;
+	}
+	return NULL;
+}
+
+int mem_map(struct mem *m, gpa_t gpa, u64 len, int fd, bool shared, struct err *e)
+{
+	int how = MAP_FIXED | MAP_NORESERVE;
+	struct stat st = { 0 };
+	u64 bytes;
+
+	if (m->nr_regions == MEM_REGIONS || gpa < m->room || !range_ok(gpa, len, m->span))
+		return err_set(e, ENOSPC, "memory: no room for %llu MiB more",
+			       (unsigned long long)(len >> 20));
+	if (fd >= 0 && fstat(fd, &st) < 0)
+		return err_set(e, errno, "memory: %s", strerror(errno));
+	if (mmap(m->base + gpa, len, PROT_READ | PROT_WRITE, how | MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		 0) == MAP_FAILED)
+		return err_set(e, errno, "memory: %s", strerror(errno));
+	madvise(m->base + gpa, len, MADV_HUGEPAGE);
+	bytes = align_up((u64)st.st_size, MEM_PAGE);
+	bytes = bytes < len ? bytes : len;
+	if (bytes && mmap(m->base + gpa, bytes, PROT_READ | PROT_WRITE,
+			  how | (shared ? MAP_SHARED : MAP_PRIVATE), fd, 0) == MAP_FAILED)
+		return err_set(e, errno, "memory: cannot map the file: %s", strerror(errno));
+	m->region[m->nr_regions++] = (struct mem_region){ gpa, len, fd >= 0 };
+	return 0;
+}
+
 u8 *mem_ptr(const struct mem *m, gpa_t gpa, u64 len)
 {
 	if (range_ok(gpa, len, m->low))
 		return m->base + gpa;
 	if (gpa >= MEM_HIGH_BASE && range_ok(gpa - MEM_HIGH_BASE, len, m->high))
+		return m->base + gpa;
+	if (gpa >= m->room && find_region(m, gpa, len))
 		return m->base + gpa;
 	return NULL;
 }
@@ -295,12 +357,13 @@ void mem_wrote(struct mem *m, gpa_t gpa, u64 len)
 
 bool mem_discard(struct mem *m, gpa_t gpa, u64 len)
 {
-	u8 *p = mem_ptr(m, gpa, len);
+	const struct mem_region *r = find_region(m, gpa, len);
+	u8 *p = r && r->file ? NULL : mem_ptr(m, gpa, len);
 
 	if (!p)
 		return false;
 	/* Over a file, dropping the copy would bring the file's page back: cover it. */
-	if (m->file < 0 || mmap(p, len, PROT_READ | PROT_WRITE,
+	if (m->file < 0 || r || mmap(p, len, PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
 				0) == MAP_FAILED)
 		madvise(p, len, MADV_DONTNEED);

@@ -4,7 +4,8 @@
  *
  * RAM is anonymous memory (huge pages where the host has them) mapped so that host address = mem_base() + guest-physical
  * address for every RAM byte. It occupies [0, low) and [4 GiB, 4 GiB + rest)
- * where low = min(size, 3 GiB); the hole between is PROT_NONE. Only this module
+ * where low = min(size, 3 GiB); the hole between is PROT_NONE. There may be room
+ * above it for more memory, put there before the engine is made. Only this module
  * and the CPU engines turn a guest address into a pointer.
  *
  * The mapping is placed for the software engine's translation table: its offset
@@ -38,7 +39,31 @@ struct mem *mem_new(u64 size, struct err *e) MUST_CHECK;
  * copy-on-write: the file is never written, and must not change while the memory lives.
  */
 struct mem *mem_new_file(u64 size, int fd, struct err *e) MUST_CHECK;
+/* mem_new() with @room bytes of guest-physical space for mem_map(), from mem_room() on. */
+struct mem *mem_new_room(u64 size, u64 room, struct err *e) MUST_CHECK;
 void mem_free(struct mem *m);
+
+/* -- memory above RAM: hot-plugged, or files ---------------------------------------------- */
+
+#define MEM_REGIONS    16
+#define MEM_ROOM_ALIGN (1ull << 30)
+
+gpa_t mem_room(const struct mem *m); /* where it begins, a multiple of MEM_ROOM_ALIGN */
+
+/*
+ * Map @len bytes of the room at @gpa, both multiples of 4 KiB: anonymous memory with @fd -1,
+ * or the file @fd, which may be shorter (zeroes behind it; the descriptor is not kept).
+ * @shared: the guest's writes go to the file; otherwise they are the guest's own.
+ */
+int mem_map(struct mem *m, gpa_t gpa, u64 len, int fd, bool shared, struct err *e) MUST_CHECK;
+
+struct mem_region {
+	gpa_t gpa;
+	u64 len;
+	bool file;
+};
+/* The @n-th of them, or NULL. */
+const struct mem_region *mem_region(const struct mem *m, unsigned n);
 
 u64 mem_size(const struct mem *m);	/* RAM bytes */
 u64 mem_low_size(const struct mem *m);	/* bytes below the hole */
@@ -92,7 +117,7 @@ int mem_freeze(struct mem *m, int fd, u64 *ret_sum) MUST_CHECK;
 
 /*
  * Give [gpa, gpa+len), whole pages, back to the host: what was in them is lost. Return:
- * false with nothing done unless every byte is RAM.
+ * false with nothing done unless every byte is RAM, and none of a file.
  */
 bool mem_discard(struct mem *m, gpa_t gpa, u64 len) MUST_CHECK;
 

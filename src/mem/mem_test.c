@@ -4,6 +4,9 @@
 
 #include "base/test.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 TEST(mem_access_stops_at_the_end_of_ram)
 {
 	struct err e = { 0 };
@@ -38,5 +41,43 @@ TEST(a_write_to_a_code_frame_is_reported)
 	CHECK_EQ(hook_calls, 0);
 	CHECK(mem_write(m, 0x2fff, "xy", 2));
 	CHECK_EQ(hook_calls, 1);
+	mem_free(m);
+}
+
+TEST(room_above_ram_holds_memory_and_files)
+{
+	static const char text[] = "in the file";
+	const u64 mib = 1 << 20;
+	char path[] = "/tmp/mem-test-XXXXXX", buf[sizeof text];
+	int fd = mkstemp(path);
+	struct err e = { 0 };
+	struct mem *m = mem_new_room(16 * mib, 8 * mib, &e);
+	gpa_t at;
+
+	CHECK(m && fd >= 0);
+	unlink(path);
+	CHECK_EQ(pwrite(fd, text, sizeof text, 0), sizeof text);
+	at = mem_room(m);
+	CHECK_EQ(at, MEM_HIGH_BASE);
+	CHECK(!mem_ptr(m, at, 1)); /* nothing is there yet */
+	CHECK_EQ(mem_map(m, at, 4 * mib, -1, false, &e), 0);
+	CHECK_EQ(mem_map(m, at + 4 * mib, 2 * mib, fd, true, &e), 0);
+	CHECK_EQ(mem_map(m, at + 6 * mib, 2 * mib, fd, false, &e), 0);
+	CHECK(mem_map(m, at + 8 * mib, 4096, -1, false, &e) < 0);
+	CHECK(mem_map(m, 0, 4096, -1, false, &e) < 0);
+	CHECK(!mem_ptr(m, at + 4 * mib - 1, 2)); /* not across two of them */
+	CHECK(mem_ptr(m, at + 8 * mib - 1, 1) && !mem_ptr(m, at + 8 * mib, 1));
+	CHECK(mem_read(m, at + 4 * mib, buf, sizeof buf));
+	CHECK_STR(buf, text);
+	CHECK(mem_write(m, at + 6 * mib, "private", 7)); /* the guest's own */
+	CHECK(mem_write(m, at + 4 * mib + 3, "THE", 3));
+	CHECK_EQ(pread(fd, buf, sizeof buf, 0), sizeof buf);
+	CHECK_STR(buf, "in THE file");
+	CHECK(!mem_discard(m, at + 4 * mib, 4096)); /* of a file */
+	CHECK(mem_write(m, at, "x", 1) && mem_discard(m, at, 4 * mib) && !*mem_ptr(m, at, 1));
+	CHECK_EQ(mem_nr_frames(m), (at + 8 * mib) / MEM_PAGE);
+	CHECK(mem_region(m, 2)->file && !mem_region(m, 0)->file && !mem_region(m, 3));
+	CHECK_EQ(mem_size(m), 16 * mib);
+	close(fd);
 	mem_free(m);
 }

@@ -12,7 +12,7 @@
  * 20-23 (HPET) to the I/O APIC only.
  *
  * PCI slots: 0 host bridge, 1 rng, 2-5 net, 6-21 disk, 22-25 shared directories, 26
- * console of the guest agent, 27 vsock, 28 balloon.
+ * console of the guest agent, 27 vsock, 28 balloon, 29 memory hot-plug, 30 and 31 pmem.
  */
 #include "base/bits.h"
 #include "base/log.h"
@@ -38,7 +38,7 @@
 #define PHYS_BITS     46
 
 enum { SLOT_RNG = 1, SLOT_NET = 2, SLOT_DISK = 6, SLOT_SHARE = 22, SLOT_AGENT = 26, SLOT_VSOCK,
-       SLOT_BALLOON };
+       SLOT_BALLOON, SLOT_MEMORY };
 
 /* -- wires that end outside the devices ------------------------------------------------- */
 
@@ -360,6 +360,41 @@ static int plug_balloon(struct vm *vm, struct err *e)
 	return 0;
 }
 
+static int plug_memhp(struct vm *vm, struct err *e)
+{
+	const struct memhp_config *m = &vm->cfg->memhp;
+	const struct virtio_mem_cfg c = { .addr = memory_hotplug_base(vm),
+					  .size = (u64)m->total_mib << 20,
+					  .block = (u64)m->block_mib << 20,
+					  .wanted = (u64)m->requested_mib << 20 };
+
+	TRY(plug_virtio(vm, SLOT_MEMORY, &virtio_mem_class, "memory", &c, e));
+	vm->memhp = vm->dev[vm->nr_devs - 1];
+	return 0;
+}
+
+/* In the last slots that are free, the first of them in the lowest: guests number by slot. */
+static int plug_pmems(struct vm *vm, struct err *e)
+{
+	unsigned slot = PCI_NR_SLOTS;
+
+	for (u32 n = vm->cfg->nr_pmems; n; n -= !pci_host_slot(vm->pci, slot))
+		if (--slot == 0)
+			return err_set(e, ENOSPC, "pmem: no PCI slot is free");
+	for (u32 i = 0; i < vm->cfg->nr_pmems; i++, slot++) {
+		const struct virtio_pmem_cfg c = { .start = vm->pmem[i].gpa,
+						   .size = vm->pmem[i].len,
+						   .blk = vm->pmem[i].blk,
+						   .limit = ends_limit(&vm->cfg->pmem[i].limit) };
+
+		while (pci_host_slot(vm->pci, slot))
+			slot++;
+		TRY(plug_virtio(vm, slot, &virtio_pmem_class, "pmem", &c, e));
+		vm->pmem[i].dev = vm->dev[vm->nr_devs - 1];
+	}
+	return 0;
+}
+
 static int plug_virtio_devices(struct vm *vm, struct err *e)
 {
 	const struct virtio_rng_cfg rng = { .fill = random_bytes,
@@ -384,6 +419,8 @@ static int plug_virtio_devices(struct vm *vm, struct err *e)
 	}
 	if (vm->cfg->balloon.present)
 		TRY(plug_balloon(vm, e));
+	if (vm->cfg->memhp.present)
+		TRY(plug_memhp(vm, e));
 	if (vm->vsock) {
 		const struct virtio_vsock_cfg c = { .guest_cid = vm->cfg->vsock.cid,
 						 .backend = vm->vsock };
@@ -396,7 +433,7 @@ static int plug_virtio_devices(struct vm *vm, struct err *e)
 		agent_ports(vm->agent, &c);
 		TRY(plug_virtio(vm, SLOT_AGENT, &virtio_console_class, "agent", &c, e));
 	}
-	return 0;
+	return plug_pmems(vm, e);
 }
 
 /* -- the whole

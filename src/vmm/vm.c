@@ -310,10 +310,7 @@ static int make_outside(struct vm *vm, const struct vm_preset *p, struct err *e)
 		loop_set_clock(vm->loop, p->clock_ns);
 	loop_set_lock(vm->loop, lock_board, unlock_board, vm);
 	TRY(watch_signals(vm, e));
-	if (!vm->mem)
-		vm->mem = mem_new(vm->cfg->memory, e);
-	if (!vm->mem)
-		return -e->code;
+	TRY(memory_new(vm, e));
 	TRY(open_serial(vm, e));
 	TRY(open_nets(vm, e));
 	TRY(open_agent(vm, e));
@@ -465,6 +462,7 @@ void vm_free(struct vm *vm)
 	board_free(vm);
 	agent_free(vm->agent);
 	ends_close(vm);
+	memory_close(vm);
 	for (u32 i = 0; i < vm->cfg->nr_nets; i++)
 		net_close(vm->net[i]);
 	disks_close(vm);

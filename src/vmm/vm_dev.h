@@ -71,6 +71,18 @@ int vm_disk_mirror(struct vm *vm, const char *id, const struct vm_disk_mirror *m
 
 int vm_mmds_set(struct vm *vm, const char *text, size_t len, struct err *e) MUST_CHECK;
 
+/* -- memory hot-plug, persistent memory ------------------------------------------------- */
+
+struct vm_memory {
+	u32 total_mib, slot_mib, block_mib, plugged_mib, requested_mib;
+};
+
+int vm_memory_get(struct vm *vm, struct vm_memory *ret, struct err *e) MUST_CHECK;
+/* What the guest is to plug: a multiple of block_mib, at most total_mib. */
+int vm_memory_resize(struct vm *vm, u32 mib, struct err *e) MUST_CHECK;
+int vm_pmem_limit(struct vm *vm, const char *id, enum ratelimit_kind k,
+		  const struct bucket_config *b, struct err *e) MUST_CHECK;
+
 /* -- the balloon (dev/virtio/virtio.h: virtio_balloon_*) ------------------------------ */
 
 int vm_balloon_get(struct vm *vm, struct virtio_balloon_info *ret, struct err *e) MUST_CHECK;

@@ -84,6 +84,13 @@ struct vm {
 	bool opener_borrowed;
 	struct vsock_backend *vsock;
 	struct dev *balloon; /* transport */
+	struct dev *memhp; /* transport */
+	struct pmem {
+		gpa_t gpa;
+		u64 len;
+		struct blk *blk; /* to flush it; NULL: read-only */
+		struct dev *dev; /* transport */
+	} pmem[CFG_PMEMS];
 	struct mmds *mmds;
 	struct net_port *mmds_port[CFG_NETS]; /* in front of net[i]; NULL: not there */
 
@@ -122,6 +129,12 @@ struct dev *board_mmio_plug(struct vm *vm, const struct virtio_class *c, const c
 			    const void *cfg, struct err *e) MUST_CHECK;
 /* Name the devices on the kernel's command line @text, of @size bytes, if ACPI will not. */
 int board_mmio_cmdline(const struct vm *vm, char *text, size_t size, struct err *e) MUST_CHECK;
+
+/* -- memory.c: RAM, and memory above it ----------------------------------------------- */
+
+int memory_new(struct vm *vm, struct err *e) MUST_CHECK;
+void memory_close(struct vm *vm); /* what stands behind pmem devices; after the board */
+gpa_t memory_hotplug_base(const struct vm *vm);
 
 /* -- ends.c: host ends of the devices beyond disks and networks --------------------- */
 

@@ -4,7 +4,7 @@
 _vireo_run() {
   local cur=$1 prev=$2 o
   local opts="--engine --cpus --cpu --code-cache --memory --kernel --initrd --cmdline --disk --net --share --balloon --vsock
-    --transport --boot-timer --mmds
+    --transport --boot-timer --mmds --pmem --hotplug-memory
     --serial --jail --name --debug-exit --test-device --json --help -v --"
   case $prev in
     --engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")) ;;

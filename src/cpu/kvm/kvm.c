@@ -79,6 +79,8 @@ static int setup(struct cpu_vm *vm, struct err *e)
 	TRY(kvm_chips_new(vm, e));
 	TRY(add_slot(vm, 0, mem_low_size(vm->cfg.mem), e));
 	TRY(add_slot(vm, MEM_HIGH_BASE, mem_high_size(vm->cfg.mem), e));
+	for (unsigned i = 0; mem_region(vm->cfg.mem, i); i++)
+		TRY(add_slot(vm, mem_region(vm->cfg.mem, i)->gpa, mem_region(vm->cfg.mem, i)->len, e));
 	return take_signal(e);
 }
 

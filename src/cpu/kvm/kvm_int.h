@@ -6,6 +6,7 @@
 #define CPU_KVM_KVM_INT_H
 
 #include "cpu/cpu.h"
+#include "mem/mem.h"
 #include "cpu/x86_state.h"
 
 #include <linux/kvm.h>
@@ -33,7 +34,7 @@ struct cpu_vm {
 	int fd;
 	size_t run_size; /* of struct kvm_run and what follows it */
 	bool tsc_attr;   /* the TSC offset can be set directly */
-	struct kvm_slot slot[2];
+	struct kvm_slot slot[2 + MEM_REGIONS];
 	unsigned nr_slots;
 	struct kvm_pin pin[KVM_IOAPIC_PINS];
 	struct vcpu *vcpu[KVM_CPUS_MAX];

@@ -17,7 +17,6 @@
 #define RAM	 (1ull << 20)
 #define MAX_OPS	 2000 /* per input */
 #define IMG	 (192 * 1024)
-#define BALLOON	 4 /* which of the virtio devices it is */
 
 struct dev_fuzz {
 	struct dev_fuzz_host host;
@@ -31,6 +30,7 @@ struct dev_fuzz {
 	struct dev *lapic[NR_CPUS];
 	struct vsock_backend vsock;
 	struct dev *virtio[16]; /* transports */
+	struct dev *balloon;	/* one of them */
 	unsigned nr_virtio;
 	u8 a[IMG], b[IMG];
 	const char *broken;
@@ -156,6 +156,9 @@ static bool power_on(struct dev_fuzz *z)
 	const struct virtio_rng_cfg rng = { .fill = fill };
 	struct virtio_net_cfg net = { .port = &z->net, .mac = { 2 } };
 	struct virtio_balloon_cfg balloon = { .poll_s = 1, .hinting = true, .reporting = true };
+	struct virtio_mem_cfg memory = { .addr = 0x80000, .size = 0x80000, .block = 0x4000,
+					 .wanted = 0x40000 };
+	struct virtio_pmem_cfg pmem = { .start = 1ull << 32, .size = 2 << 20 };
 	struct virtio_vsock_cfg vsock = { .guest_cid = 3, .backend = &z->vsock };
 	struct virtio_console_cfg con = { .nr_ports = 1, .port[0] = { .console = true } };
 
@@ -175,11 +178,14 @@ static bool power_on(struct dev_fuzz *z)
 		if (!add(z, *c))
 			return false;
 	con.port[0].chr = &z->f.chr;
-	return add(z, &lapic_class) && add_host_devices(z) && add_virtio(z, &virtio_rng_class, &rng) &&
+	if (!add(z, &lapic_class) || !add_virtio(z, &virtio_balloon_class, &balloon))
+		return false;
+	z->balloon = z->virtio[z->nr_virtio - 1];
+	return add_host_devices(z) && add_virtio(z, &virtio_rng_class, &rng) &&
 	       add_virtio(z, &virtio_net_class, &net) &&
 	       add_virtio(z, &virtio_console_class, &con) &&
 	       add_virtio(z, &virtio_vsock_class, &vsock) &&
-	       add_virtio(z, &virtio_balloon_class, &balloon);
+	       add_virtio(z, &virtio_mem_class, &memory) && add_virtio(z, &virtio_pmem_class, &pmem);
 }
 
 static void power_off(struct dev_fuzz *z)
@@ -306,8 +312,8 @@ static void host_input(struct dev_fuzz *z, struct input *in)
 		z->f.chr.writable(z->f.chr.dev);
 	if (z->f.chr.receive && z->f.chr.receive(z->f.chr.dev, buf, len) > len)
 		z->broken = "receive() took more than it was given";
-	virtio_balloon_resize(z->virtio[BALLOON], len);
-	(void)!virtio_balloon_hint(z->virtio[BALLOON], len & 1, len & 2);
+	virtio_balloon_resize(z->balloon, len);
+	(void)!virtio_balloon_hint(z->balloon, len & 1, len & 2);
 	if (z->net.receive)
 		z->net.receive(z->net.nic, &iov, 1);
 }

@@ -51,7 +51,7 @@ void virtio_offer_packed(struct dev *transport);
 
 extern const struct virtio_class virtio_blk_class, virtio_net_class, virtio_console_class,
 	virtio_rng_class, virtio_vsock_class, virtio_9p_class, virtio_fs_class,
-	virtio_balloon_class;
+	virtio_balloon_class, virtio_pmem_class, virtio_mem_class;
 
 struct virtio_blk_cfg {
 	struct blk *blk;
@@ -134,6 +134,28 @@ void virtio_balloon_poll(struct dev *d, u32 seconds); /* not 0 if it was not 0 a
 /* Start or stop a run of hints; -ENODEV without a driver that does it. */
 int virtio_balloon_hint(struct dev *d, bool start, bool ack_on_stop) MUST_CHECK;
 void virtio_balloon_get(struct dev *d, struct virtio_balloon_info *ret);
+
+struct virtio_pmem_cfg {
+	gpa_t start; /* where the file is mapped, multiples of 2 MiB */
+	u64 size;
+	struct blk *blk; /* to flush it; NULL: flushing does nothing */
+	struct ratelimit_cfg limit; /* flushes; bytes do not count */
+};
+
+void virtio_pmem_limit(struct dev *d, enum ratelimit_kind k,
+		       const struct ratelimit_bucket_cfg *cfg); /* @d is the transport */
+
+#define VIRTIO_MEM_BLOCKS 32768
+
+struct virtio_mem_cfg {
+	gpa_t addr; /* the region, mapped; multiples of block */
+	u64 size, block; /* block: a power of two; at most VIRTIO_MEM_BLOCKS of them */
+	u64 wanted; /* bytes to be plugged at the start */
+};
+
+/* @d is the transport. @bytes: a multiple of block, at most size. */
+void virtio_mem_resize(struct dev *d, u64 bytes);
+void virtio_mem_get(struct dev *d, u64 *ret_plugged, u64 *ret_wanted);
 
 struct virtio_share_cfg { /* virtio_9p_class and virtio_fs_class */
 	int dir_fd; /* open directory to share; borrowed */

@@ -67,6 +67,10 @@ static const struct virtio_console_cfg con = {
 };
 static const struct virtio_balloon_cfg balloon = { .poll_s = 1, .hinting = true,
 						   .reporting = true };
+static const struct virtio_mem_cfg memory = { .addr = 8 << 20, .size = 8 << 20, .block = 2 << 20,
+					      .wanted = 4 << 20 };
+static const struct virtio_pmem_cfg pmem = { .start = 1ull << 32, .size = 2 << 20,
+					     .blk = &null_blk };
 static const struct virtio_vsock_cfg vsock = { .guest_cid = 3, .backend = &null_vsock };
 
 static const struct {
@@ -76,6 +80,7 @@ static const struct {
 	{ &virtio_rng_class, &rng },	 { &virtio_blk_class, &blk }, { &virtio_net_class, &net },
 	{ &virtio_console_class, &con }, { &virtio_vsock_class, &vsock }, { &virtio_9p_class, &p9 },
 	{ &virtio_fs_class, &p9 },	 { &virtio_balloon_class, &balloon },
+	{ &virtio_mem_class, &memory },	 { &virtio_pmem_class, &pmem },
 };
 
 static void init_backends(void)

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * memory.c - the machine's RAM, and above it the region of memory hot-plug, then the files of
+ * persistent memory, each at a multiple of 2 MiB
+ */
+#include "base/bits.h"
+#include "blk/blk.h"
+#include "vmm/vm_dev.h"
+#include "vmm/vmm_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PMEM_ALIGN (2ull << 20)
+
+static u64 hotplug_size(const struct vm *vm)
+{
+	return vm->cfg->memhp.present ? (u64)vm->cfg->memhp.total_mib << 20 : 0;
+}
+
+gpa_t memory_hotplug_base(const struct vm *vm)
+{
+	return mem_room(vm->mem);
+}
+
+/* How large the files are, on the way into the guest. */
+static int measure(struct vm *vm, u64 *room, struct err *e)
+{
+	*room = hotplug_size(vm);
+	for (u32 i = 0; i < vm->cfg->nr_pmems; i++) {
+		const struct pmem_config *p = &vm->cfg->pmem[i];
+		struct stat st;
+
+		if (fstat(p->fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 512)
+			return err_set(e, EINVAL, "pmem: %.100s: want a file of at least 512 bytes",
+				       p->path);
+		vm->pmem[i].len = align_up((u64)st.st_size, PMEM_ALIGN);
+		*room += vm->pmem[i].len;
+	}
+	return 0;
+}
+
+static int map_pmem(struct vm *vm, u32 i, gpa_t gpa, struct err *e)
+{
+	struct pmem_config *c = &vm->cfg->pmem[i];
+	struct pmem *p = &vm->pmem[i];
+
+	p->gpa = gpa;
+	if (mem_map(vm->mem, gpa, p->len, c->fd, !c->read_only, e))
+		return err_wrap(e, "pmem: %.100s", c->path);
+	if (c->read_only) {
+		fd_close(&c->fd);
+		return 0;
+	}
+	p->blk = blk_open_file(vm->loop, c->fd, false, e);
+	c->fd = -1;
+	return p->blk ? 0 : err_wrap(e, "pmem: %.100s", c->path);
+}
+
+int memory_new(struct vm *vm, struct err *e)
+{
+	gpa_t at;
+	u64 room;
+
+	TRY(measure(vm, &room, e));
+	if (vm->mem) /* a snapshot's */
+		return room ? err_set(e, ENOTSUP, "memory hot-plug and pmem: not with a snapshot") : 0;
+	vm->mem = mem_new_room(vm->cfg->memory, room, e);
+	if (!vm->mem)
+		return -e->code;
+	at = mem_room(vm->mem);
+	if (hotplug_size(vm))
+		TRY(mem_map(vm->mem, at, hotplug_size(vm), -1, false, e));
+	at += hotplug_size(vm);
+	for (u32 i = 0; i < vm->cfg->nr_pmems; i++) {
+		TRY(map_pmem(vm, i, at, e));
+		at += vm->pmem[i].len;
+	}
+	return 0;
+}
+
+void memory_close(struct vm *vm)
+{
+	for (u32 i = 0; i < vm->cfg->nr_pmems; i++)
+		if (vm->pmem[i].blk)
+			blk_close(vm->pmem[i].blk);
+}
+
+/* -- for the API ------------------------------------------------------------------------ */
+
+static int has_hotplug(const struct vm *vm, struct err *e)
+{
+	return vm->memhp ? 0 : err_set(e, ENOENT, "memory hot-plug: this machine has none");
+}
+
+int vm_memory_get(struct vm *vm, struct vm_memory *ret, struct err *e)
+{
+	const struct memhp_config *c = &vm->cfg->memhp;
+	u64 plugged, wanted;
+
+	TRY(has_hotplug(vm, e));
+	virtio_mem_get(vm->memhp, &plugged, &wanted);
+	*ret = (struct vm_memory){ .total_mib = c->total_mib, .slot_mib = c->slot_mib,
+				   .block_mib = c->block_mib, .plugged_mib = (u32)(plugged >> 20),
+				   .requested_mib = (u32)(wanted >> 20) };
+	return 0;
+}
+
+int vm_memory_resize(struct vm *vm, u32 mib, struct err *e)
+{
+	const struct memhp_config *c = &vm->cfg->memhp;
+
+	TRY(has_hotplug(vm, e));
+	if (mib > c->total_mib || mib % c->block_mib)
+		return err_set(e, EINVAL,
+			       "memory hot-plug: %u MiB: want a multiple of %u up to %u", mib,
+			       c->block_mib, c->total_mib);
+	virtio_mem_resize(vm->memhp, (u64)mib << 20);
+	return 0;
+}
+
+int vm_pmem_limit(struct vm *vm, const char *id, enum ratelimit_kind k,
+		  const struct bucket_config *b, struct err *e)
+{
+	const struct ratelimit_bucket_cfg cfg = ends_bucket(b);
+
+	for (u32 i = 0; i < vm->cfg->nr_pmems; i++) {
+		if (strcmp(vm->cfg->pmem[i].id, id) != 0)
+			continue;
+		virtio_pmem_limit(vm->pmem[i].dev, k, &cfg);
+		return 0;
+	}
+	return err_set(e, ENOENT, "pmem device \"%s\": not found", id);
+}
