@@ -122,6 +122,10 @@ $B/dev-fuzz: tests/fuzz/dev_fuzz.c $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
 
+$B/api-fuzz: tests/fuzz/api_fuzz.c $O/libvireo.a
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
+
 $B/disk-fuzz: tests/fuzz/disk_fuzz.c tests/fuzz/mem_file.c $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(filter-out -MMD -MP,$(CFLAGS)) $(LDFLAGS) -o $@ $^ $(LIBS_unit)
@@ -149,6 +153,7 @@ TEST_PROGS := $(addprefix $B/, \
 	decode-zydis \
 	nd \
 	lockstep \
+	api-fuzz \
 	dev-fuzz \
 	disk-fuzz \
 	jail-attack \
@@ -165,6 +170,10 @@ check: deps
 nd-long: $B/nd
 	$(Q)ND_COUNT=$(or $(COUNT),2500000) ND_SEED=$(or $(SEED),7000000000) ND_KEEP=1 ND_CLASSES=1 \
 		tests/suites/nd
+
+# A million mutated requests to the API.
+api-fuzz-long: $B/api-fuzz
+	$(Q)$B/api-fuzz --seed $(or $(SEED),1000000) --count $(or $(COUNT),1000000)
 
 # Under a minute: what every commit must pass.
 check-quick: progs $B/unit check-layers check-headers check-vector-free
