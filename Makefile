@@ -28,7 +28,9 @@ CFLAGS := -std=gnu17 -D_GNU_SOURCE -g -fno-strict-aliasing -fno-common -fwrapv -
 LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now $($(MODE)_CFLAGS)
 
 LIBS_vireo     := -luring -ljansson -lext2fs -lcom_err -lzstd -lz -lgcrypt
-LIBS_vireo-vm  := -luring -ljansson -lz -lzstd -lgcrypt
+LIBS_vireo-vm  := -luring -ljansson -lz -lzstd -lgcrypt -lgpg-error
+# Nothing to load when a machine starts (docs/decisions/0101); the sanitizers need shared libraries.
+LINK_vireo-vm  := $(if $(filter rel dbg,$(MODE)),-static-pie)
 LIBS_vireo-net := -lslirp
 LIBS_unit      := -luring -ljansson -lslirp -lz -lZydis -lext2fs -lcom_err -lzstd -lgcrypt
 
@@ -61,7 +63,7 @@ $O/libvireo.a: $(OBJS)
 
 $(PROGS): $B/%: $O/cmd/%.c.o $O/libvireo.a
 	$(call say,LINK)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $O/libvireo.a $(LIBS_$*)
+	$(Q)$(CC) $(LDFLAGS) $(LINK_$*) -o $@ $< $O/libvireo.a $(LIBS_$*)
 
 # The guest's process 1: static, and always plain (it runs in the guest, not here).
 $B/guest/vireo-init: src/guest/vireo-init.c

@@ -28,6 +28,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,20 @@
 #include <unistd.h>
 
 #define CONFIG_MAX (4u << 20)
+
+/*
+ * libgpg-error, under libgcrypt, can look up users by name, which nobody here asks for: without
+ * these the C library's loader of name services would be linked in.
+ */
+struct passwd *getpwnam(const char *name UNUSED)
+{
+	return NULL;
+}
+
+struct passwd *getpwuid(uid_t uid UNUSED)
+{
+	return NULL;
+}
 #define MAX_FILES  1024 /* descriptors */
 
 /* All of a file the command line names, with a terminator. */
