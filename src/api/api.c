@@ -143,6 +143,11 @@ void api_started(struct api *a, struct vm *vm, const struct err *e)
 	a->vm = vm;
 	if (e)
 		a->start_err = *e;
+	if (vm && !vm_lock(vm, &a->start_err)) { /* before the guest can have asked for it */
+		if (fc_send_mmds(&a->fc, vm, &a->start_err))
+			log_error("%s", a->start_err.msg);
+		vm_unlock(vm);
+	}
 	set_state(a, vm ? RUNS : IDLE);
 	pthread_mutex_unlock(&a->lock);
 }

@@ -105,6 +105,8 @@ json_t *fc_show(const struct api *a) MUST_CHECK;
 int fc_make_config(struct api *a, struct vm_config *c, struct err *e) MUST_CHECK;
 int fc_make_serial(const struct api *a, struct vm_config *c, struct err *e) MUST_CHECK;
 void fc_close_config(struct vm_config *c);
+/* The metadata to a VM that has the service; its board lock is held. */
+int fc_send_mmds(const struct fc *fc, struct vm *vm, struct err *e) MUST_CHECK;
 struct bucket_config fc_bucket_config(const struct fc_bucket *b);
 
 /* The functions of fc_routes[], by file. */

@@ -143,21 +143,40 @@ static int copy_args(struct vm_config *c, const char *args, struct err *e)
 	return 0;
 }
 
-static int make_cmdline(const struct fc *fc, struct vm_config *c, struct err *e)
+/* "root=" for the device that was called so, if one was. */
+static int add_root(const struct fc *fc, struct vm_config *c, struct err *e)
 {
-	const struct fc_drive *root = fc->nr_drives && fc->drive[0].is_root ? &fc->drive[0] : NULL;
+	const struct fc_drive *d = fc->nr_drives && fc->drive[0].is_root ? &fc->drive[0] : NULL;
 	char word[128];
 
-	TRY(copy_args(c, body_has(&fc->boot, BOOT_ARGS) ? fc->boot.boot_args : DEFAULT_BOOT_ARGS,
-		      e));
-	if (!root)
+	for (u32 i = 0; i < fc->nr_pmems; i++) {
+		if (!fc->pmem[i].root)
+			continue;
+		snprintf(word, sizeof word, "root=/dev/pmem%u", i);
+		TRY(add_arg(c, word, e));
+		return add_arg(c, fc->pmem[i].read_only ? "ro" : "rw", e);
+	}
+	if (!d)
 		return 0;
-	if (*root->partuuid)
-		snprintf(word, sizeof word, "root=PARTUUID=%s", root->partuuid);
+	if (*d->partuuid)
+		snprintf(word, sizeof word, "root=PARTUUID=%s", d->partuuid);
 	else
 		snprintf(word, sizeof word, "root=/dev/vda");
 	TRY(add_arg(c, word, e));
-	return add_arg(c, root->read_only ? "ro" : "rw", e);
+	return add_arg(c, d->read_only ? "ro" : "rw", e);
+}
+
+/* Arguments behind "--" are those of the guest's first process, and stay last. */
+static int make_cmdline(const struct fc *fc, struct vm_config *c, struct err *e)
+{
+	const char *args = body_has(&fc->boot, BOOT_ARGS) ? fc->boot.boot_args : DEFAULT_BOOT_ARGS;
+	const char *init = strstr(args, " -- ");
+	char kernel[CFG_CMDLINE];
+
+	snprintf(kernel, sizeof kernel, "%.*s", init ? (int)(init - args) : (int)strlen(args), args);
+	TRY(copy_args(c, kernel, e));
+	TRY(add_root(fc, c, e));
+	return init ? copy_args(c, init + 1, e) : 0;
 }
 
 static int make_boot(const struct fc *fc, struct vm_config *c, struct err *e)
@@ -266,7 +285,8 @@ static int make_rest(const struct api *a, struct vm_config *c, struct err *e)
 						.version = fc->mmds.version + 1,
 						.ipv4 = ntohl(ip.s_addr),
 						.imds_compat = fc->mmds.imds_compat,
-						.size_limit = a->opts.mmds_limit };
+						.size_limit = a->opts.mmds_limit,
+						.fd = -1 };
 	}
 	c->rng_limit = limit(&fc->entropy.limiter);
 	return 0;

@@ -242,14 +242,74 @@ int fc_patch_net(struct api_call *c, struct err *e)
 
 /* -- pmem, vsock, random numbers ------------------------------------------------------------------- */
 
-int fc_put_pmem(struct api_call *c UNUSED, struct err *e)
+static u32 find_pmem(const struct fc *fc, const char *id)
 {
-	return err_set(e, ENOSYS, "pmem: not built in yet");
+	u32 at = 0;
+
+	while (at < fc->nr_pmems && strcmp(fc->pmem[at].id, id) != 0)
+		at++;
+	return at;
+}
+
+static int check_pmem(const struct fc *fc, const struct fc_pmem *p, u32 at, struct err *e)
+{
+	if (at == CFG_PMEMS)
+		return err_set(e, ENOSPC, "Too many devices: want at most %d pmem devices",
+			       CFG_PMEMS);
+	for (u32 i = 0; p->root && i < fc->nr_pmems; i++)
+		if (fc->pmem[i].root && i != at)
+			return err_set(e, EEXIST, "A root device already exists!");
+	if (p->root && fc->nr_drives && fc->drive[0].is_root)
+		return err_set(e, EEXIST, "A root device already exists!");
+	return 0;
+}
+
+int fc_put_pmem(struct api_call *c, struct err *e)
+{
+	const struct fc_pmem *p = c->body;
+	struct fc *fc = &c->api->fc;
+	u32 at = find_pmem(fc, p->id);
+	struct stat st;
+	int fd;
+
+	fc->boot_path = true;
+	TRY(check_pmem(fc, p, at, e));
+	fd = api_open(c->api, p->path, (p->read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK, e);
+	if (fd < 0)
+		return err_wrap(e, "Error with the backing file");
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 512) {
+		fd_close(&fd);
+		return err_set(e, EINVAL, "Error with the backing file: want a file of at least 512 "
+					  "bytes");
+	}
+	if (at < fc->nr_pmems)
+		fd_close(&fc->pmem_fd[at]);
+	fc->nr_pmems += at == fc->nr_pmems;
+	fc->pmem[at] = *p;
+	fc->pmem_fd[at] = fd;
+	return 0;
 }
 
 int fc_patch_pmem(struct api_call *c, struct err *e)
 {
-	return err_set(e, ENOENT, "pmem device \"%s\": not found", c->id);
+	const struct fc_pmem_patch *p = c->body;
+	const struct bucket_config bytes = fc_bucket_config(&p->limiter.bandwidth);
+	const struct bucket_config ops = fc_bucket_config(&p->limiter.ops);
+	struct fc *fc = &c->api->fc;
+	struct vm *vm;
+	int r = 0;
+
+	if (find_pmem(fc, p->id) == fc->nr_pmems)
+		return err_set(e, ENOENT, "pmem device \"%s\": not found", c->id);
+	vm = api_lock_vm(c->api, e);
+	if (!vm)
+		return -e->code;
+	if (body_has(&p->limiter, LIMITER_BANDWIDTH))
+		r = vm_pmem_limit(vm, p->id, RATELIMIT_BYTES, &bytes, e);
+	if (!r && body_has(&p->limiter, LIMITER_OPS))
+		r = vm_pmem_limit(vm, p->id, RATELIMIT_OPS, &ops, e);
+	api_unlock_vm(c->api, vm);
+	return r;
 }
 
 int fc_put_vsock(struct api_call *c, struct err *e)

@@ -180,24 +180,55 @@ static int check_memhp(const struct fc_memhp *m, struct err *e)
 	return 0;
 }
 
-static int no_memhp(struct err *e)
+/* The VM, locked, if it has memory to plug. */
+static struct vm *lock_memhp(struct api_call *c, struct err *e)
 {
-	return err_set(e, ENOENT, "Memory hotplug device not found.");
+	if (!c->api->fc.has_memhp) {
+		err_set(e, ENOENT, "Memory hotplug device not found.");
+		return NULL;
+	}
+	return api_lock_vm(c->api, e);
 }
 
-int fc_get_memhp(struct api_call *c UNUSED, struct err *e)
+int fc_get_memhp(struct api_call *c, struct err *e)
 {
-	return no_memhp(e);
+	struct vm *vm = lock_memhp(c, e);
+	struct vm_memory m;
+	int r;
+
+	if (!vm)
+		return -e->code;
+	r = vm_memory_get(vm, &m, e);
+	api_unlock_vm(c->api, vm);
+	if (r)
+		return r;
+	c->reply = json_pack("{s:I, s:I, s:I, s:I, s:I}", "total_size_mib", (json_int_t)m.total_mib,
+			     "slot_size_mib", (json_int_t)m.slot_mib, "block_size_mib",
+			     (json_int_t)m.block_mib, "plugged_size_mib", (json_int_t)m.plugged_mib,
+			     "requested_size_mib", (json_int_t)m.requested_mib);
+	return 0;
 }
 
 int fc_put_memhp(struct api_call *c, struct err *e)
 {
-	c->api->fc.boot_path = true;
+	struct fc *fc = &c->api->fc;
+
+	fc->boot_path = true;
 	TRY(check_memhp(c->body, e));
-	return err_set(e, ENOSYS, "memory hot-plug: not built in yet");
+	fc->memhp = *(const struct fc_memhp *)c->body;
+	fc->has_memhp = true;
+	return 0;
 }
 
-int fc_patch_memhp(struct api_call *c UNUSED, struct err *e)
+int fc_patch_memhp(struct api_call *c, struct err *e)
 {
-	return no_memhp(e);
+	const struct fc_memhp_patch *b = c->body;
+	struct vm *vm = lock_memhp(c, e);
+	int r;
+
+	if (!vm)
+		return -e->code;
+	r = vm_memory_resize(vm, b->requested_mib, e);
+	api_unlock_vm(c->api, vm);
+	return r;
 }

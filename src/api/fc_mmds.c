@@ -7,6 +7,8 @@
  */
 #include "api/api_int.h"
 
+#include "vmm/vm_dev.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -29,10 +31,38 @@ static int check_size(struct api_call *c, json_t *v, struct err *e)
 	return err_set(e, EFBIG, "MMDS limit exceeded error: The MMDS patch request doesn't fit.");
 }
 
-static void set_data(struct fc *fc, json_t *v)
+int fc_send_mmds(const struct fc *fc, struct vm *vm, struct err *e)
 {
-	json_decref(fc->mmds_data);
+	char *text;
+	int r;
+
+	if (!fc->has_mmds || !fc->mmds_data)
+		return 0;
+	text = json_dumps(fc->mmds_data, JSON_COMPACT);
+	r = text ? vm_mmds_set(vm, text, strlen(text), e) : err_set(e, ENOMEM, "out of memory");
+	free(text);
+	return r;
+}
+
+/* @v becomes the data, here and in a VM that has the service; a reference is taken over. */
+static int set_data(struct api *a, json_t *v, struct err *e)
+{
+	struct fc *fc = &a->fc;
+	json_t *old = fc->mmds_data;
+	struct vm *vm;
+	int r = 0;
+
 	fc->mmds_data = v;
+	if (fc->has_mmds && a->state == RUNS) {
+		vm = api_lock_vm(a, e);
+		r = vm ? fc_send_mmds(fc, vm, e) : -e->code;
+		if (vm)
+			api_unlock_vm(a, vm);
+	}
+	if (r)
+		fc->mmds_data = old;
+	json_decref(r ? v : old);
+	return r;
 }
 
 int fc_put_mmds(struct api_call *c, struct err *e)
@@ -40,8 +70,7 @@ int fc_put_mmds(struct api_call *c, struct err *e)
 	if (!json_is_object(c->json))
 		return route_bad_body(c, e, "invalid type, expected a map");
 	TRY(check_size(c, c->json, e));
-	set_data(&c->api->fc, json_incref(c->json));
-	return 0;
+	return set_data(c->api, json_incref(c->json), e);
 }
 
 /* @to with @patch merged in: a new reference. The parser bounds the depth. */
@@ -75,11 +104,11 @@ int fc_patch_mmds(struct api_call *c, struct err *e)
 		return err_set(e, ENOENT, "MMDS error: The MMDS data store is not initialized.");
 	v = merge(fc->mmds_data, c->json);
 	r = check_size(c, v, e);
-	if (r)
+	if (r) {
 		json_decref(v);
-	else
-		set_data(fc, v);
-	return r;
+		return r;
+	}
+	return set_data(c->api, v, e);
 }
 
 static bool link_local(const char *ip)
@@ -117,5 +146,7 @@ int fc_put_mmds_config(struct api_call *c, struct err *e)
 				       "The list of network interface IDs provided contains at least one "
 				       "ID that does not correspond to any existing network interface.");
 	}
-	return err_set(e, ENOSYS, "the metadata service: not built in yet");
+	fc->mmds = *m;
+	fc->has_mmds = true;
+	return 0;
 }

@@ -149,6 +149,13 @@ static void show_loaded(struct fc *fc, const struct vm_config *c)
 					       .cid = c->vsock.cid };
 		strcpy(fc->vsock.uds_path, c->vsock.uds_path);
 	}
+	fc->has_memhp = c->memhp.present;
+	fc->memhp = (struct fc_memhp){ .given = 7,
+				       .total_mib = c->memhp.total_mib,
+				       .slot_mib = c->memhp.slot_mib,
+				       .block_mib = c->memhp.block_mib };
+	fc->has_mmds = c->mmds.present;
+	fc->mmds = (struct fc_mmds){ .given = 1, .version = c->mmds.version - 1 };
 	fc->has_balloon = c->balloon.present;
 	if (c->balloon.present)
 		fc->balloon = (struct fc_balloon){

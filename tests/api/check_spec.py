@@ -119,7 +119,9 @@ def body_schema(doc, op):
 
 
 disk = os.path.join(tmp, "disk")
-open(disk, "wb").truncate(4 << 20)
+pmem = os.path.join(tmp, "pmem")
+for name in (disk, pmem):
+    open(name, "wb").truncate(4 << 20)
 limiter = {"bandwidth": {"size": 1000, "refill_time": 100, "one_time_burst": 5}, "ops": {"size": 10, "refill_time": 10}}
 GOOD = {  # bodies that are right, before the start
     "/actions": {"action_type": "FlushMetrics"},
@@ -129,7 +131,7 @@ GOOD = {  # bodies that are right, before the start
     "/cpu-config": {"cpuid_modifiers": [], "msr_modifiers": [], "kvm_capabilities": []},
     "/drives/{drive_id}": {"drive_id": "d", "path_on_host": disk, "is_root_device": False, "is_read_only": False,
                            "rate_limiter": limiter},
-    "/pmem/{id}": {"id": "d", "path_on_host": disk, "root_device": False},
+    "/pmem/{id}": {"id": "d", "path_on_host": pmem, "root_device": False},
     "/logger": {"level": "Error", "log_path": os.path.join(tmp, "log")},
     "/machine-config": {"vcpu_count": 1, "mem_size_mib": 128, "smt": False, "track_dirty_pages": False},
     "/metrics": {"metrics_path": os.path.join(tmp, "metrics"), "properties": {"a": "b"}},

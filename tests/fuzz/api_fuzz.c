@@ -192,6 +192,10 @@ static void feed(struct target *t, const char *in, size_t len, size_t piece)
 		memmove(buf, buf + used, have - used);
 		have -= used;
 	}
+	out = realloc(out, out_len + 1);
+	if (!out)
+		die("out of memory");
+	out[out_len] = '\0';
 	check_answers(out, out_len, &stored);
 	if (stored && rubbish && !memmem(in, len, "/balloon/hinting/stop", 21))
 		die("a success for what is no JSON object");
