@@ -12,6 +12,7 @@
 #include "blk/blk.h"
 
 struct dirty;
+struct image_packer;
 
 #define IMAGE_NAME_MAX 1024
 
@@ -178,14 +179,18 @@ int image_bitmap_store(struct blk *b, const char *name, const struct dirty *bits
 int image_set_backing(struct blk *b, const char *name, const char *format,
 		      struct err *e) MUST_CHECK;
 
-/* The size of pieces for image_write_compressed(); 0 = the format cannot. */
+/* The size of pieces for a packer; 0 = the format cannot. */
 u32 image_compressed_unit(struct blk *b);
 /*
- * Write @n whole pieces at increasing offsets, never written before; the last one of
- * the disk may be short. Compresses on several threads.
+ * Compresses on several threads and writes in order, from the caller's thread. Whole
+ * pieces at increasing offsets, never written before; the last one of the disk may be
+ * short. Nothing else writes the image meanwhile.
  */
-int image_write_compressed_many(struct blk *b, const u64 *offset, const void *const *buf,
-				const u32 *len, unsigned n, struct err *e) MUST_CHECK;
+struct image_packer *image_packer_new(struct blk *b, struct err *e) MUST_CHECK;
+int image_packer_put(struct image_packer *p, u64 off, const void *buf, u32 len,
+		     struct err *e) MUST_CHECK; /* @buf is the caller's again */
+int image_packer_finish(struct image_packer *p, struct err *e) MUST_CHECK; /* all is written */
+void image_packer_free(struct image_packer *p);				   /* NULL is fine */
 /* End a format that is written front to back (stream-optimised VMDK). */
 int image_finish(struct blk *b, struct err *e) MUST_CHECK;
 

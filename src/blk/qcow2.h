@@ -36,7 +36,6 @@
 #define Q_MAX_FILE	BIT_ULL(55) /* we allocate nothing above */
 #define Q_MAX_L1	(32u << 20) /* bytes */
 #define Q_MAX_RT	(8u << 20)
-#define Q_MAX_SNAPSHOTS 65536u
 #define Q_MAX_SNAP_TABLE (16u << 20)
 
 enum { INCOMPAT_DIRTY = 1, INCOMPAT_CORRUPT = 2, INCOMPAT_DATA_FILE = 4,
@@ -83,9 +82,11 @@ struct slice {
 };
 
 #ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-#define Q_SLICES 64u
+#define Q_SLICES	64u
+#define Q_MAX_SNAPSHOTS 64u
 #else
-#define Q_SLICES 1024u
+#define Q_SLICES	1024u
+#define Q_MAX_SNAPSHOTS 65536u
 #endif
 #define Q_HASH	 2048u
 

@@ -68,7 +68,7 @@ static int load_one(struct qcow2 *q, u32 i, u64 *at)
 	id_len = be16(p + 12);
 	name_len = be16(p + 14);
 	extra_len = be32(p + 36);
-	if (extra_len > EXTRA_MAX || id_len >= sizeof s->id || name_len >= sizeof s->name ||
+	if (extra_len > EXTRA_MAX || !(id_len + name_len) || id_len >= sizeof s->id || name_len >= sizeof s->name ||
 	    q->snap_l1[i].l1_size > Q_MAX_L1 / 8 || q->snap_l1[i].l1_off % q->cluster_size)
 		return -EINVAL;
 	TRY(fio_read_below(q->f.b.base, *at + ENTRY_FIXED, extra, extra_len));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * pack.c - writing compressed images: pieces are compressed by several threads and
- * written in order. While one batch is compressed the next one is read.
+ * pack.c - writing compressed images: several threads compress (image.h) while the
+ * next batch is read
  */
 #include "disk/disk_int.h"
 
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_BYTES  (8u << 20)
+#define BATCH_BYTES  (4u << 20)
 #define BATCH_PIECES 1024u
 
 struct read_ahead {
@@ -49,24 +49,18 @@ static int begin(struct blk *src, struct read_ahead *a, u64 off, u64 size, u32 u
 	return 0;
 }
 
-static int store(struct blk *dst, const struct read_ahead *a, u32 unit, struct progress *p,
-		 struct err *e)
+static int store(struct image_packer *pack, const struct read_ahead *a, u32 unit,
+		 struct progress *p, struct err *e)
 {
-	const void *piece[BATCH_PIECES];
-	u64 off[BATCH_PIECES];
-	u32 len[BATCH_PIECES];
-	unsigned n = 0;
+	for (u64 i = 0; i < a->len; i += unit) {
+		u32 len = a->len - i < unit ? (u32)(a->len - i) : unit;
 
-	for (u64 i = 0; i < a->len && !a->zero; i += unit) {
-		len[n] = a->len - i < unit ? (u32)(a->len - i) : unit;
-		if (is_zero(a->buf + i, len[n]))
-			continue;
-		piece[n] = a->buf + i;
-		off[n++] = a->off + i;
+		if (!a->zero && !is_zero(a->buf + i, len))
+			TRY(image_packer_put(pack, a->off + i, a->buf + i, len, e));
+		if (disk_interrupted)
+			return err_set(e, EINTR, "interrupted");
+		progress_add(p, len);
 	}
-	if (n)
-		TRY(image_write_compressed_many(dst, off, piece, len, n, e));
-	progress_add(p, a->len);
 	return 0;
 }
 
@@ -75,12 +69,13 @@ int copy_compressed(struct loop *l UNUSED, struct blk *src, struct blk *dst, str
 {
 	struct read_ahead a[2] = { 0 };
 	u32 unit = image_compressed_unit(dst);
+	struct image_packer *pack = image_packer_new(dst, e);
 	struct blk_info info;
 	unsigned k = 0;
 	int r = 0;
 
-	if (!unit)
-		return err_set(e, ENOTSUP, "this format cannot be compressed");
+	if (!pack)
+		return -e->code;
 	blk_get_info(src, &info);
 	a[0].buf = malloc(BATCH_BYTES);
 	a[1].buf = malloc(BATCH_BYTES);
@@ -96,11 +91,12 @@ int copy_compressed(struct loop *l UNUSED, struct blk *src, struct blk *dst, str
 		if (!r && off < info.size && begin(src, &a[!k], off, info.size, unit))
 			r = err_set(e, EIO, "cannot read the image's tables");
 		if (!r)
-			r = store(dst, &a[k], unit, p, e);
-		if (!r && disk_interrupted)
-			r = err_set(e, EINTR, "interrupted");
+			r = store(pack, &a[k], unit, p, e);
 	}
 	blk_drain(src);
+	if (!r)
+		r = image_packer_finish(pack, e);
+	image_packer_free(pack);
 	free(a[0].buf);
 	free(a[1].buf);
 	return r;
