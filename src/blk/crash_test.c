@@ -4,7 +4,7 @@
  *
  * A driver below the format keeps every write since the last flush. When the power
  * goes, a random subset of their sectors is on the disk. $VIREO_CRASHES sets how
- * often (default 20 per format).
+ * often (default 20 per format), $VIREO_SEED where the random numbers begin.
  */
 #include "base/test.h"
 #include "blk/fmt.h"
@@ -344,10 +344,11 @@ static void lives(enum image_format f, const struct image_create *how, bool snap
 {
 	const char *env = getenv("VIREO_CRASHES");
 	struct loop *l = loop_new(&err);
-	unsigned n = env ? (unsigned)atoi(env) : 20;
+	const char *seed = getenv("VIREO_SEED");
+	unsigned n = env ? (unsigned)atoi(env) : 20, from = seed ? (unsigned)atoi(seed) : 1;
 
 	for (unsigned i = 0; i < n; i++) {
-		srandom(i + 1);
+		srandom(from + i);
 		one_life(l, f, how, snapshots);
 	}
 	loop_free(l);

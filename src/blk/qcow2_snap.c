@@ -18,6 +18,9 @@ enum { ENTRY_FIXED = 40, EXTRA_KNOWN = 24, EXTRA_MAX = 1024 };
 
 static int failed(int r, const char *doing, struct err *e)
 {
+	if (r == -EOVERFLOW)
+		return err_set(e, EOVERFLOW, "qcow2: cannot %s: a cluster's refcount is as large as "
+					     "the image's refcounts can be", doing);
 	return r ? err_set(e, -r, "qcow2: cannot %s: %s", doing, strerror(-r)) : 0;
 }
 
@@ -232,6 +235,57 @@ static int ref_tree(struct qcow2 *q, const u64 *l1, u32 n, i64 by)
 	return r;
 }
 
+/* Can all that @table refers to be counted once more? Compressed clusters share: by packs. */
+static int check_table_room(struct qcow2 *q, const u8 *table, u64 max)
+{
+	for (u64 i = 0; i < q->cluster_size; i += q->entry) {
+		u64 e = q_entry(q, table + i).e, off = e & Q_OFFSET, len = 1, ref, packs = 1;
+
+		if (e & Q_COMPRESSED) {
+			q_packed_range(q, e, &off, &len);
+			TRY(q_get_ref(q, off >> q->h.cluster_bits, &packs));
+		}
+		if (!off)
+			continue;
+		TRY(q_get_ref(q, off >> q->h.cluster_bits, &ref));
+		if (ref + packs > max)
+			return -EOVERFLOW;
+		TRY(q_get_ref(q, (off + len - 1) >> q->h.cluster_bits, &ref));
+		if (e & Q_COMPRESSED && 2 * ref > max)
+			return -EOVERFLOW;
+	}
+	return 0;
+}
+
+/* Refcounts that are narrow, or that many snapshots have used up: better known before. */
+static int check_room(struct qcow2 *q)
+{
+	u64 max = q->h.refcount_order < 6 ? BIT_ULL(1u << q->h.refcount_order) - 1 : UINT64_MAX;
+	u8 *table;
+	int r = 0;
+
+	if (q->h.refcount_order > 3 && q->h.nr_snapshots < max / 2)
+		return 0;
+	table = malloc(q->cluster_size);
+	if (!table)
+		return -ENOMEM;
+	for (u32 i = 0; i < q->h.l1_size && !r; i++) {
+		u64 off = q->l1[i] & Q_OFFSET, ref;
+
+		if (!off)
+			continue;
+		r = q_get_ref(q, off >> q->h.cluster_bits, &ref);
+		if (!r && ref >= max)
+			r = -EOVERFLOW;
+		if (!r)
+			r = fio_read(q->f.b.base, off, table, q->cluster_size);
+		if (!r)
+			r = check_table_room(q, table, max);
+	}
+	free(table);
+	return r;
+}
+
 static int fix_flag(struct qcow2 *q, u64 *e, u64 *wrong)
 {
 	u64 ref, want;
@@ -344,6 +398,7 @@ static int create(struct qcow2 *q, const char *name)
 	u32 i = q->h.nr_snapshots;
 	struct timespec now;
 
+	TRY(check_room(q));
 	TRY(make_room(q, i + 1));
 	TRY(store_l1(q, q->l1, q->h.l1_size, 0, &off));
 	TRY(ref_tree(q, q->l1, q->h.l1_size, 1));
