@@ -14,8 +14,9 @@
 
 struct fc_options { /* strings are borrowed from argv; NULL = not given */
 	const char *api_sock, *id, *config_file, *metadata, *log_path, *level, *module,
-		*metrics_path, *engine, *seccomp_filter, *describe_snapshot;
+		*metrics_path, *engine, *chroot, *seccomp_filter, *describe_snapshot;
 	u64 max_payload, mmds_limit; /* 0 = not given */
+	u64 uid, gid; /* with .chroot */
 	u64 start_us, start_cpu_us, parent_cpu_us;
 	bool no_api, boot_timer, enable_pci, no_seccomp, show_level, show_origin;
 	bool version, snapshot_version, help;

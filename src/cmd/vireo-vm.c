@@ -20,6 +20,7 @@
 #include "cfg/cfg.h"
 #include "cpu/cpu.h"
 #include "jail/jail.h"
+#include "jail/root.h"
 #include "os/opener.h"
 #include "os/os.h"
 #include "vmm/snapshot.h"
@@ -396,12 +397,16 @@ static int open_host(const struct fc_options *o, const char *sock, struct host *
 {
 	const struct opener_policy p = { .taps = true };
 
+	TRY(choose_engine(o, h, e)); /* by name on the host */
+	if (o->chroot) {
+		TRY(jail_enter_root(o->chroot, e));
+		TRY(jail_become((uid_t)o->uid, (gid_t)o->gid, e));
+	}
 	if (!o->no_seccomp) {
 		h->opener = opener_start(&p, e);
 		if (!h->opener)
 			return -e->code;
 	}
-	TRY(choose_engine(o, h, e));
 	if (o->no_api)
 		return 0;
 	*listen_fd = opener_listen(h->opener, sock, e); /* who made it removes it */
