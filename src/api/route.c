@@ -12,7 +12,8 @@
 
 #define NATIVE_ROOT "/vireo/v1"
 
-static const struct route *const trees[] = { fc_routes, native_routes, native_snap_routes, disk_routes };
+static const struct route *const trees[] = { fc_routes, native_routes, native_snap_routes, disk_routes,
+					    stats_routes };
 
 json_t *route_message(const char *key, const char *text)
 {

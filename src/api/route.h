@@ -74,6 +74,7 @@ json_t *route_message(const char *key, const char *text) MUST_CHECK;
 
 extern const struct route fc_routes[];	   /* the Firecracker tree */
 extern const struct route native_routes[]; /* /vireo/v1 */
+extern const struct route stats_routes[];  /* /vireo/v1/vm/stats */
 extern const struct route native_snap_routes[];
 extern const struct route disk_routes[];   /* /vireo/v1/disks */
 

@@ -190,6 +190,9 @@ struct vm_config {
 	u32 transport;	    /* enum cfg_transport, of virtio devices */
 	bool boot_timer;    /* the page at 0xc0000000 that stops the clock of the boot */
 	bool reset_is_end;  /* a reset by the guest ends the VM */
+	bool perf_map; /* list translated code for perf(1) */
+	i32 perf_fd;   /* where; -1 = nowhere */
+	char trace[CFG_NAME]; /* events to show, as trace_enable() takes them */
 	bool debug_exit, test_device, json, interpret;
 	u32 verbose;
 	u32 jail; /* enum cfg_jail */

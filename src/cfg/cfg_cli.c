@@ -8,6 +8,7 @@
 #include "cfg/cfg_int.h"
 
 #include "base/size.h"
+#include "base/trace.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -259,6 +260,19 @@ static int set_interpret(struct vm_config *c, const char *val UNUSED, struct err
 	return 0;
 }
 
+static int set_perf_map(struct vm_config *c, const char *val UNUSED, struct err *e UNUSED)
+{
+	c->perf_map = true;
+	return 0;
+}
+
+static int set_trace(struct vm_config *c, const char *val, struct err *e)
+{
+	if (!*val || !trace_enable(val))
+		return want(e, "--trace", val, "events such as jit_block or lapic_*");
+	return copy_str(c->trace, sizeof c->trace, "--trace", val, e);
+}
+
 static int set_code_cache(struct vm_config *c, const char *val, struct err *e)
 {
 	if (!cfg_parse_size(val, &c->code_cache) || c->code_cache < CFG_CODE_MIN ||
@@ -315,6 +329,8 @@ static const struct option_def options[] = {
 	{ "--json", NULL, "events as JSON lines on standard error", set_json },
 	{ "--jail", "on|off|report", "confine the monitor (on); say what is in force", set_jail },
 	{ "--code-cache", "SIZE", "room for each CPU's translated code (128M)", set_code_cache },
+	{ "--perf-map", NULL, "names of translated code for perf, in /tmp/perf-PID.map", set_perf_map },
+	{ "--trace", "EVENTS", "show events on standard error, such as jit_block,lapic_*", set_trace },
 	{ "--interpret", NULL, NULL, set_interpret },
 	{ "-v", NULL, "say more", set_verbose },
 };

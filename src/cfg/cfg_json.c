@@ -189,6 +189,8 @@ static const struct key vm_keys[] = {
 	KEY_LIST(struct vm_config, share, nr_shares, share_keys),
 	KEY(struct vm_config, serial),
 	KEY(struct vm_config, serial_fd),
+	KEY(struct vm_config, perf_fd),
+	KEY(struct vm_config, trace),
 	KEY_IN(struct vm_config, balloon, balloon_keys),
 	KEY_IN(struct vm_config, vsock, vsock_keys),
 	KEY_IN(struct vm_config, mmds, mmds_keys),

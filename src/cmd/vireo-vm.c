@@ -17,6 +17,7 @@
 #include "api/options.h"
 #include "base/compiler.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "cfg/cfg.h"
 #include "cpu/cpu.h"
 #include "jail/jail.h"
@@ -198,6 +199,8 @@ static int main_run(const char *config_fd)
 		return VM_STATUS_ERROR;
 	}
 	close(fd);
+	if (*c.trace)
+		(void)trace_enable(c.trace);
 	status = run(&c);
 	cfg_fini(&c);
 	return status;

@@ -510,6 +510,7 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 	for (u32 i = 0; i < c->nr_shares; i++)
 		pass(l, &c->share[i].fd);
 	pass(l, &c->serial_fd);
+	pass(l, &c->perf_fd);
 	pass(l, &c->vsock.fd);
 	pass(l, &c->control_fd);
 	for (u32 i = 0; i < c->nr_disks; i++)
@@ -559,8 +560,32 @@ static void make_paths_absolute(struct vm_config *c)
 		make_absolute(c->share[i].path);
 }
 
+#define PERF_MAP "/tmp/vireo-perf-XXXXXX"
+
+/* The list of translated code: its name has the monitor's process number, known when it runs. */
+static int open_perf_map(struct vm_config *c, char path[sizeof PERF_MAP], struct err *e)
+{
+	memcpy(path, PERF_MAP, sizeof PERF_MAP);
+	if (!c->perf_map)
+		return 0;
+	c->perf_fd = mkostemp(path, O_CLOEXEC | O_APPEND);
+	return c->perf_fd < 0 ? err_set(e, errno, "--perf-map: %s: %s", path, strerror(errno)) : 0;
+}
+
+static void name_perf_map(const struct launch *l, const char *path)
+{
+	char to[64];
+
+	snprintf(to, sizeof to, "/tmp/perf-%d.map", (int)l->vm.pid);
+	if (l->cfg.perf_map && rename(path, to) < 0)
+		fprintf(stderr, "vireo: --perf-map: %s: %s; it stays %s\n", to, strerror(errno), path);
+	else if (l->cfg.perf_map && l->cfg.verbose)
+		fprintf(stderr, "vireo: translated code is listed in %s\n", to);
+}
+
 static int start_monitor(struct launch *l, struct err *e)
 {
+	char map[sizeof PERF_MAP];
 	static const char *const argv[] = { "vireo-vm", "--config-fd", "3", NULL };
 	struct fd_list fds = { .nr = 0 };
 	char prog[PATH_MAX];
@@ -569,6 +594,7 @@ static int start_monitor(struct launch *l, struct err *e)
 
 	if (proc_sibling("vireo-vm", prog, sizeof prog))
 		return err_set(e, ENOENT, "vireo-vm: not found beside vireo");
+	TRY(open_perf_map(&l->cfg, map, e));
 	make_paths_absolute(&l->cfg);
 	pass_all(&fds, &l->cfg);
 	fd = write_config(&l->cfg, e);
@@ -577,6 +603,7 @@ static int start_monitor(struct launch *l, struct err *e)
 	fds.map[fds.nr++] = (struct proc_fd){ .src = fd, .dst = FD_CONFIG };
 	spec.nr_fd = fds.nr;
 	TRY(proc_spawn(&l->vm, &spec, e));
+	name_perf_map(l, map);
 	for (unsigned i = 0; i < fds.nr; i++)
 		close(fds.map[i].src);
 	return 0;
@@ -716,6 +743,7 @@ static int cmd_help(int argc UNUSED, char **argv UNUSED)
 	      "  run           boot a virtual machine (vireo run --help)\n"
 	      "  list          running virtual machines\n"
 	      "  info          what one of them is (vireo info NAME)\n"
+	      "  stats         what its engine counted (vireo stats NAME)\n"
 	      "  pause, resume stop its CPUs, and let them go on\n"
 	      "  stop          shut it down (vireo stop [-f] NAME)\n"
 	      "  snapshot      save a running machine (vireo snapshot --help)\n"
@@ -741,7 +769,8 @@ static const struct {
 	const char *name;
 	int (*fn)(int argc, char **argv);
 } commands[] = {
-	{ "list", ctl_list_main }, { "info", ctl_info_main }, { "pause", ctl_pause_main },
+	{ "list", ctl_list_main }, { "info", ctl_info_main }, { "stats", ctl_stats_main },
+	{ "pause", ctl_pause_main },
 	{ "resume", ctl_resume_main }, { "stop", ctl_stop_main },
 	{ "snapshot", clone_snapshot_main }, { "restore", cmd_restore },
 	{ "fork", clone_fork_main }, { "tree", clone_tree_main },

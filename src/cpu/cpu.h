@@ -85,6 +85,7 @@ struct cpu_config {
 	unsigned nr_vcpus;
 	enum cpu_model model;
 	u64 code_cache_bytes; /* software engine: translated code; 0 = default */
+	int perf_fd;	      /* software engine: where translated code is listed for perf(1); 0, -1 = nowhere */
 	bool interpret_only;  /* software engine: tier 0 only (tests, lockstep) */
 	u64 tlb_flush_every;  /* tests: flush translations every N blocks, 0 = never */
 	bool stop_at_faults;  /* tests: translated code returns guest exceptions undelivered */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* commands.c - vireo list, info, pause, resume, stop; see ctl.h */
+/* commands.c - vireo list, info, stats, pause, resume, stop; see ctl.h */
 #include "ctl/ctl.h"
 
 #include "os/os.h"
@@ -187,6 +187,45 @@ int ctl_info_main(int argc, char **argv)
 	} else {
 		json_object_foreach(r.body, key, v)
 			print_value(key, v);
+	}
+	json_decref(r.body);
+	return 0;
+}
+
+/* -- stats ------------------------------------------------------------------------------------------ */
+
+/* A row for each counter of the first CPU, a column for each CPU. */
+static void print_counters(json_t *cpus)
+{
+	const char *key;
+	json_t *v, *cpu;
+	size_t i;
+
+	json_object_foreach(json_array_get(cpus, 0), key, v)
+	{
+		printf("%-24s", key);
+		json_array_foreach(cpus, i, cpu)
+			printf(" %14lld", number(cpu, key));
+		putchar('\n');
+	}
+}
+
+int ctl_stats_main(int argc, char **argv)
+{
+	struct args a = { .command = "stats", .usage = "stats NAME [--json]" };
+	struct ctl_reply r;
+	struct err e = { 0 };
+	int bad = parse(&a, "jn", argc, argv);
+
+	if (bad || a.help)
+		return bad;
+	if (ctl_ask(a.name, "GET", VM_ROOT "/stats", NULL, &r, &e))
+		return failed(&e);
+	if (a.json) {
+		json_dumpf(r.body, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		print_counters(json_object_get(r.body, "cpus"));
 	}
 	json_decref(r.body);
 	return 0;

@@ -61,10 +61,11 @@ int ctl_each(int (*fn)(const char *name, void *ctx), void *ctx, struct err *e) M
 
 int ctl_exit_status(const struct err *e); /* of a command that failed so */
 
-/* -- "vireo list", "info", "pause", "resume", "stop": words after the command ------------ */
+/* -- "vireo list", "info", "stats", "pause", "resume", "stop": words after the command ------------ */
 
 int ctl_list_main(int argc, char **argv);
 int ctl_info_main(int argc, char **argv);
+int ctl_stats_main(int argc, char **argv);
 int ctl_pause_main(int argc, char **argv);
 int ctl_resume_main(int argc, char **argv);
 int ctl_stop_main(int argc, char **argv);

@@ -115,6 +115,13 @@ void vm_get_info(const struct vm *vm, struct vm_info *ret)
 	};
 }
 
+size_t vm_cpu_stats(const struct vm *vm, u32 cpu, char *buf, size_t len)
+{
+	if (cpu >= vm->cfg->nr_cpus || !vm->cpu[cpu].v || !vm->engine->stats)
+		return 0;
+	return vm->engine->stats(vm->cpu[cpu].v, buf, len);
+}
+
 int vm_stop(struct vm *vm, struct err *e)
 {
 	TRY(vm_lock(vm, e));

@@ -291,6 +291,7 @@ static int make_engine(struct vm *vm, struct err *e)
 		.model = (enum cpu_model)vm->cfg->cpu,
 		.interpret_only = vm->cfg->interpret,
 		.code_cache_bytes = vm->cfg->code_cache,
+		.perf_fd = vm->cfg->perf_fd,
 		.kvm_fd = vm->cfg->kvm_fd,
 	};
 

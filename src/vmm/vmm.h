@@ -94,6 +94,10 @@ struct vm_info {
 
 void vm_get_info(const struct vm *vm, struct vm_info *ret);
 
+/* What the engine counted for vCPU @cpu so far, as "name value" lines; returns the length needed,
+ * 0 if it counts nothing. */
+size_t vm_cpu_stats(const struct vm *vm, u32 cpu, char *buf, size_t len);
+
 int vm_stop(struct vm *vm, struct err *e) MUST_CHECK; /* end it: VM_STOPPED, status 0 */
 int vm_power_button(struct vm *vm, struct err *e) MUST_CHECK; /* ask the guest to shut down */
 

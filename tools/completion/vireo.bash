@@ -3,7 +3,7 @@
 
 _vireo_run() {
   local cur=$1 prev=$2 o
-  local opts="--engine --cpus --cpu --code-cache --memory --kernel --initrd --cmdline --disk --net --share --balloon --vsock
+  local opts="--engine --cpus --cpu --code-cache --perf-map --trace --memory --kernel --initrd --cmdline --disk --net --share --balloon --vsock
     --transport --boot-timer --mmds --pmem --hotplug-memory
     --serial --jail --name --debug-exit --test-device --json --help -v --"
   case $prev in
@@ -67,9 +67,9 @@ _vireo() {
     [ "${words[i]}" != -- ] || { COMPREPLY=(); return; }
   done
   case $cword:${words[1]} in
-    1:*) COMPREPLY=($(compgen -W "run list info pause resume stop image disk help version" -- "$cur")) ;;
+    1:*) COMPREPLY=($(compgen -W "run list info stats pause resume stop image disk help version" -- "$cur")) ;;
     *:list) COMPREPLY=($(compgen -W "--json --help" -- "$cur")) ;;
-    *:info | *:pause | *:resume | *:stop) COMPREPLY=($(compgen -W "$(_vireo_names) --help" -- "$cur")) ;;
+    *:info | *:stats | *:pause | *:resume | *:stop) COMPREPLY=($(compgen -W "$(_vireo_names) --help" -- "$cur")) ;;
     *:run) _vireo_run "$cur" "$prev" ;;
     *:image) _vireo_image "$cur" "$prev" ;;
     *:disk) _vireo_disk "$cur" "$prev" ;;

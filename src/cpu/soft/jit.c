@@ -8,6 +8,8 @@
  */
 #include "cpu/soft/jit_int.h"
 
+#include "base/trace.h"
+
 #include "cpu/soft/jit_signal.h"
 #include "cpu/soft/seg.h"
 #include "cpu/soft/smp.h"
@@ -239,6 +241,11 @@ static struct block *add_block(struct vcpu *v, gpa_t gpa, const u8 *bytes)
 	b->hash_next = j->hash[h];
 	j->hash[h] = (u32)(b - j->block) + 1;
 	enter_frame(v, b, granules);
+	perfmap_add(v, b);
+	if (unlikely(trace_on[TRACE_JIT_BLOCK])) {
+		fp_park(v); /* for stdio */
+		trace(JIT_BLOCK, "cpu", v->index, b->rip, b->nr_insns);
+	}
 	return b;
 }
 
@@ -609,6 +616,7 @@ static bool enter(struct vcpu *v, enum jit_exit *ret_why)
 	v->jr.packed = pack_flags(v->s.rflags);
 	v->jr.last = 0;
 	*ret_why = (enum jit_exit)j->enter(v);
+	j->n_exits[*ret_why]++;
 	if (*ret_why == JX_MISS)
 		v->jr.flags = unpack_flags(v->jr.packed);
 	if (*ret_why != JX_DONE)
@@ -762,6 +770,7 @@ static int handle_exit(struct vcpu *v, enum jit_exit why)
 			chain(v);
 		return X_OK;
 	case JX_DONE: return v->jit->result;
+	case NR_JX: break;
 	}
 	return X_OK;
 }
@@ -778,7 +787,7 @@ static u64 done_of(struct vcpu *v, const struct block *b, enum jit_exit why)
 	case JX_MISS: case JX_CHAIN: return b->nr_insns;
 	case JX_POLL: return v->jr.site;
 	case JX_INTERP: case JX_FAULT: return v->jr.site + 1;
-	case JX_DONE: break;
+	case JX_DONE: case NR_JX: break;
 	}
 	while (k + 1 < b->nr_insns && (j->insn_map[b->map + k] & 0xfff) != (j->t0_rip & 0xfff))
 		k++;
@@ -890,25 +899,4 @@ bool jit_fault(struct vcpu *v, u64 pc, u64 *ret_pc)
 	j->n_faults++;
 	*ret_pc = (u64)j->fault_exit;
 	return true;
-}
-
-size_t jit_stats(const struct vcpu *v, char *buf, size_t len)
-{
-	const struct jit *j = v->jit;
-	int n;
-
-	if (!j)
-		return 0;
-	n = snprintf(buf, len,
-		     "translated_insns %llu\nblocks %llu\ncode_bytes %llu\ncode_flushes %llu\n"
-		     "code_evictions %llu\n"
-		     "jump_misses %llu\ntable_fills %llu\nslow_accesses %llu\nhost_faults %llu\n"
-		     "interpreted_in_blocks %llu\nblocks_invalidated %llu\n",
-		     (unsigned long long)j->n_translated, (unsigned long long)cache_blocks(j),
-		     (unsigned long long)cache_bytes(j), (unsigned long long)j->n_flushes,
-		     (unsigned long long)j->n_evictions, (unsigned long long)j->n_misses,
-		     (unsigned long long)j->n_fills, (unsigned long long)j->n_slow,
-		     (unsigned long long)j->n_faults, (unsigned long long)j->n_t0,
-		     (unsigned long long)j->n_invalidated);
-	return n > 0 ? (size_t)n : 0;
 }

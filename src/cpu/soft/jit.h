@@ -35,13 +35,19 @@ void jit_take_code_writes(struct vcpu *v);
  */
 u64 jit_retired(const struct vcpu *v);
 
-/* Counters as "name value" lines; returns the length needed. */
-size_t jit_stats(const struct vcpu *v, char *buf, size_t len);
-
 /* Table entries of @v that let @frame be written: could there be any (any thread)? Drop them
  * (@v's thread, or @v is idle). */
 bool jit_may_write(const struct vcpu *v, u64 frame);
 void jit_protect_frame(struct vcpu *v, u64 frame);
+
+/* -- perfmap.c ------------------------------------------------------------------------- */
+
+void perfmap_flush(struct vcpu *v); /* with a translator: write what cfg.perf_fd has not got yet */
+
+/* -- stats.c --------------------------------------------------------------------------- */
+
+/* Counters as "name value" lines; returns the length needed. Any thread. */
+size_t soft_stats(const struct vcpu *v, char *buf, size_t len);
 
 /* -- soft.c ---------------------------------------------------------------------------- */
 

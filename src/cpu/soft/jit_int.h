@@ -125,11 +125,16 @@ struct block {
 #define ACC_MASKED_W 3
 
 /* Why translated code came back. */
-enum jit_exit { JX_MISS, JX_INTERP, JX_FAULT, JX_POLL, JX_CHAIN, JX_DONE };
+enum jit_exit { JX_MISS, JX_INTERP, JX_FAULT, JX_POLL, JX_CHAIN, JX_DONE, NR_JX };
 
 #define MAX_REGIONS 16 /* of the code cache: jit_cache.c */
 
 #define NR_CODE_WRITES 64
+
+struct perfmap { /* lines not yet written (perfmap.c) */
+	char buf[4096];
+	u32 used;
+};
 
 struct jit {
 	struct codebuf code;
@@ -185,6 +190,8 @@ struct jit {
 	u64 t0_rip;	       /* of the last instruction interpreted inside a block */
 	u64 nr_entries;
 
+	struct perfmap perfmap;
+	u64 n_exits[NR_JX], n_table_flushes, n_page_flushes, n_switches;
 	u64 n_translated, n_flushes, n_evictions, n_misses, n_fills, n_slow, n_faults, n_t0, n_invalidated;
 };
 
@@ -231,6 +238,10 @@ static inline u64 straddle_slot(u64 rip) /* whose jump entry that is */
 {
 	return (rip | 0xfff) + 1 + (rip & 0xfff);
 }
+
+/* -- perfmap.c ------------------------------------------------------------------------- */
+
+void perfmap_add(struct vcpu *v, const struct block *b); /* with cfg.perf_fd */
 
 /* -- jit_cache.c ---------------------------------------------------------------------- */
 

@@ -231,6 +231,7 @@ static int take_irq(struct vcpu *v)
 		return X_OK;
 	}
 	v->s.activity = ACT_RUNNING;
+	v->nr_irqs++;
 	return deliver_interrupt(v, (u8)vec);
 }
 
@@ -296,7 +297,10 @@ static void wait_for_event(struct vcpu *v)
 	u64 start;
 
 	fp_park(v);
+	if (v->jit)
+		perfmap_flush(v);
 	smp_run_end(v);
+	v->nr_halts++;
 	start = __builtin_ia32_rdtsc();
 	if (!poll_requests(v, start)) {
 		atomic_store_explicit(&v->asleep, true, memory_order_seq_cst);
@@ -367,6 +371,8 @@ static enum cpu_exit soft_run(struct vcpu *v)
 	jit_thread_enter(v);
 	smp_run_begin(v);
 	x = run_loop(v);
+	if (v->jit)
+		perfmap_flush(v);
 	smp_run_end(v);
 	fp_park(v);
 	return x;
@@ -408,58 +414,6 @@ static int soft_set_state(struct vcpu *v, const struct x86_state *s, struct err 
 static const char *soft_error_text(const struct vcpu *v)
 {
 	return v->error;
-}
-
-#define NR_TOP 32 /* opcodes the interpreter executed most */
-
-static u64 executed_in_all(const struct vcpu *v)
-{
-	const u64 *n = &v->executed[0][0];
-	u64 sum = 0;
-
-	for (unsigned k = 0; k < sizeof v->executed / sizeof *n; k++)
-		sum += n[k];
-	return sum;
-}
-
-/* Append as snprintf() would have: *used counts what has no room too. */
-static void stat_line(char *buf, size_t len, size_t *used, const char *name, u64 val)
-{
-	int n = snprintf(*used < len ? buf + *used : NULL, *used < len ? len - *used : 0,
-			 "%s %llu\n", name, (unsigned long long)val);
-
-	*used += n > 0 ? (size_t)n : 0;
-}
-
-/* The next opcode after @last in falling order of how often; its index, or -1. */
-static int next_executed(const struct vcpu *v, int last)
-{
-	const u64 *n = &v->executed[0][0];
-	int best = -1;
-
-	for (int k = 0; k < (int)(sizeof v->executed / sizeof *n); k++) {
-		bool later = last < 0 || n[k] < n[last] || (n[k] == n[last] && k > last);
-
-		if (n[k] && later && (best < 0 || n[k] > n[best]))
-			best = k;
-	}
-	return best;
-}
-
-static size_t soft_stats(const struct vcpu *v, char *buf, size_t len)
-{
-	static const char *const map[] = { "", "0f", "0f38", "0f3a" };
-	size_t used = 0;
-	int op = -1;
-
-	stat_line(buf, len, &used, "interpreted_insns", executed_in_all(v));
-	for (unsigned k = 0; k < NR_TOP && (op = next_executed(v, op)) >= 0; k++) {
-		char name[32];
-
-		snprintf(name, sizeof name, "interpreted_%s%02x", map[op / 256], op % 256);
-		stat_line(buf, len, &used, name, v->executed[op / 256][op % 256]);
-	}
-	return used + jit_stats(v, used < len ? buf + used : NULL, used < len ? len - used : 0);
 }
 
 const struct cpu_engine cpu_soft = {

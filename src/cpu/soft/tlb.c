@@ -310,6 +310,7 @@ void tlb_flush_all(struct vcpu *v)
 {
 	if (!v->jit)
 		return;
+	v->jit->n_table_flushes++;
 	for (unsigned k = 0; k < NR_TABLES; k++)
 		drop_all(v->jit, v->jit->table[k]);
 	forget_aliases(v->jit);
@@ -319,6 +320,7 @@ void tlb_flush_nonglobal(struct vcpu *v)
 {
 	if (!v->jit)
 		return;
+	v->jit->n_table_flushes++;
 	forget_aliases(v->jit);
 	for (unsigned k = T_USER; k < NR_TABLES; k++)
 		if (v->jit->table[k]->pcid == v->jit->table[v->jit->user]->pcid)
@@ -330,6 +332,7 @@ void tlb_flush_page(struct vcpu *v, u64 la)
 {
 	if (!v->jit)
 		return;
+	v->jit->n_page_flushes++;
 	drop_page(v->jit, v->jit->table[T_KERNEL], la);
 	drop_page(v->jit, v->jit->table[T_KERNEL_AC], la);
 	drop_page(v->jit, v->jit->table[v->jit->user], la);
@@ -339,6 +342,7 @@ void tlb_flush_pcid(struct vcpu *v, u16 pcid)
 {
 	if (!v->jit)
 		return;
+	v->jit->n_table_flushes++;
 	for (unsigned k = T_USER; k < NR_TABLES; k++)
 		if (v->jit->table[k]->pcid == pcid)
 			drop_nonglobal(v->jit, v->jit->table[k]);
@@ -355,6 +359,7 @@ void tlb_switch_pcid(struct vcpu *v)
 
 	if (!j)
 		return;
+	j->n_switches++;
 	drop_kernel_nonglobal(v);
 	forget_aliases(j);
 	for (unsigned k = T_USER; k < NR_TABLES; k++) {

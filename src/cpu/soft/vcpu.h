@@ -107,6 +107,7 @@ struct vcpu {
 	struct jit *jit;     /* translator's per-vCPU state; NULL = interpreter only */
 	struct icache *icache; /* interp.c: decoded instructions; NULL = decode every time */
 	struct vec_stub *vec; /* vec.c: native stubs for vector instructions */
+	u64 nr_halts, nr_irqs;
 	u64 executed[4][256]; /* interpreted instructions, by enum insn_map and opcode */
 	char error[160];
 };
