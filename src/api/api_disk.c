@@ -3,7 +3,7 @@
  * api_disk.c - /vireo/v1/disks: what a VM's disks are, limits, and jobs on them while it runs
  *
  * A POST starts a job and answers at once; GET tells how it goes (blk/live.h). Files
- * are opened by name through api_open() and handed to the VM as descriptors.
+ * come with the request as a descriptor, or are opened through api_open().
  */
 #include "api/api_int.h"
 
@@ -206,10 +206,16 @@ static int get_disk(struct api_call *c, struct err *e)
 
 /* -- jobs ----------------------------------------------------------------------------------- */
 
-/* A file of the request, before the VM is locked. */
+/* A file of the request, before the VM is locked: passed with it, or opened by name. */
 static int open_file(struct api_call *c, const char *path, bool new, struct err *e)
 {
-	int fd = api_open(c->api, path, O_RDWR | O_NONBLOCK | (new ? O_CREAT | O_EXCL : 0), e);
+	int fd;
+
+	if (c->api->nr_passed == 1) {
+		fd = fcntl(c->api->passed[0], F_DUPFD_CLOEXEC, 0);
+		return fd < 0 ? err_set(e, errno, "descriptor: %s", strerror(errno)) : fd;
+	}
+	fd = api_open(c->api, path, O_RDWR | O_NONBLOCK | (new ? O_CREAT | O_EXCL : 0), e);
 
 	return fd < 0 ? err_wrap(e, "%.200s", path) : fd;
 }

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <poll.h>
@@ -151,6 +152,15 @@ static int open_disk(struct disk_config *d, struct err *e)
 	if (flock(d->fd, (write ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0 && errno == EWOULDBLOCK)
 		return err_set(e, EBUSY, "--disk: %.150s: in use by another VM", d->path);
 	return 0;
+}
+
+/* Commands on the running machine may come from elsewhere, and images name each other. */
+static void full_path(struct disk_config *d)
+{
+	char full[PATH_MAX];
+
+	if (realpath(d->path, full) && strlen(full) < sizeof d->path)
+		strcpy(d->path, full);
 }
 
 static int open_shares(struct vm_config *c, struct err *e)
@@ -501,6 +511,7 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 	for (u32 i = 0; i < c->nr_initrds; i++)
 		pass(l, &c->initrd[i].fd);
 	for (u32 i = 0; i < c->nr_disks; i++) {
+		full_path(&c->disk[i]);
 		pass(l, &c->disk[i].fd);
 		for (u32 k = 0; k < c->disk[i].nr_files; k++)
 			pass(l, &c->disk[i].file[k].fd);

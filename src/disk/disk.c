@@ -16,20 +16,22 @@ const struct disk_command disk_commands[] = {
 	  "format output backing backing-format allow-backing cluster-size refcount-bits compat "
 	  "subformat lazy subclusters zstd encrypt secret-file iter-time compress force quiet sync "
 	  "snapshot", 2, 2, cmd_convert },
-	{ "info", "[OPTION]... FILE", "say what an image is", "format json", 1, 1, cmd_info },
+	{ "info", "[OPTION]... FILE", "say what an image is", "format json vm", 1, 1, cmd_info },
 	{ "check", "[OPTION]... FILE", "look for errors; mend them",
 	  "format json repair secret-file quiet", 1, 1, cmd_check },
 	{ "resize", "[OPTION]... FILE [+|-]SIZE", "change the size of the disk",
-	  "format shrink allow-backing secret-file", 2, 2, cmd_resize },
+	  "format shrink allow-backing secret-file vm disk quiet", 2, 2, cmd_resize },
 	{ "snapshot", "[OPTION]... list|create|apply|delete FILE [NAME]", "snapshots in an image",
-	  "format json allow-backing secret-file", 2, 3, cmd_snapshot },
+	  "format json allow-backing secret-file vm disk quiet", 2, 3, cmd_snapshot },
 	{ "bitmap", "[OPTION]... list|add|remove|clear|enable|disable|merge FILE [NAME [FROM]]",
-	  "dirty bitmaps in an image", "format json granularity secret-file", 2, 4, cmd_bitmap },
+	  "dirty bitmaps in an image", "format json granularity secret-file vm disk persistent", 2, 4, cmd_bitmap },
 	{ "rebase", "[OPTION]... FILE", "change what an image stands on",
 	  "format backing backing-format allow-backing unsafe secret-file quiet", 1, 1,
 	  cmd_rebase },
 	{ "commit", "[OPTION]... FILE", "write an image's data into what it stands on",
-	  "format allow-backing secret-file quiet", 1, 1, cmd_commit },
+	  "format allow-backing secret-file quiet vm disk between rate", 1, 1, cmd_commit },
+	{ "mirror", "--vm NAME [OPTION]... FILE", "copy the disk of a running machine",
+	  "format vm disk existing pivot bitmap rate quiet", 1, 1, cmd_mirror },
 	{ "map", "[OPTION]... FILE", "where the data is",
 	  "format json allow-backing secret-file", 1, 1, cmd_map },
 	{ "bench", "[OPTION]... FILE", "measure an image's speed",
@@ -74,6 +76,13 @@ SET_TEXT(set_secret_file, secret_file)
 SET_TEXT(set_socket, socket)
 SET_TEXT(set_tcp, tcp)
 SET_TEXT(set_snapshot, snapshot)
+SET_TEXT(set_vm, vm)
+SET_TEXT(set_disk, disk)
+SET_TEXT(set_bitmap, bitmap)
+SET_FLAG(set_between, between)
+SET_FLAG(set_existing, existing)
+SET_FLAG(set_pivot, pivot)
+SET_FLAG(set_persistent, persistent)
 SET_FLAG(set_json, json)
 SET_FLAG(set_quiet, quiet)
 SET_FLAG(set_compress, compress)
@@ -135,6 +144,13 @@ static int set_block(struct disk_args *a, const char *val, struct err *e)
 			       a->block % 512 == 0 ?
 		       0 :
 		       want(e, "block", val, "512 to 16M, a multiple of 512");
+}
+
+static int set_rate(struct disk_args *a, const char *val, struct err *e)
+{
+	return disk_parse_size(val, &a->rate) && a->rate ?
+		       0 :
+		       want(e, "rate", val, "bytes per second, such as 50M");
 }
 
 static int set_pattern(struct disk_args *a, const char *val, struct err *e)
@@ -208,6 +224,14 @@ static const struct option options[] = {
 	{ "write", "-w", NULL, "write (destroys the image's data)", set_write },
 	{ "depth", "-d", "N", "requests in flight (32)", set_depth },
 	{ "block", "-s", "SIZE", "bytes of a request (4K)", set_block },
+	{ "vm", NULL, "NAME", "of a running machine: no FILE", set_vm },
+	{ "disk", NULL, "ID", "with --vm: which of its disks (disk0)", set_disk },
+	{ "between", NULL, NULL, "commit the image below the machine's one", set_between },
+	{ "existing", NULL, NULL, "the target is there: write it, do not make it", set_existing },
+	{ "pivot", NULL, NULL, "let the machine go on there", set_pivot },
+	{ "bitmap", NULL, "NAME", "copy only what this bitmap marks, and clear it", set_bitmap },
+	{ "persistent", NULL, NULL, "with --vm: keep it in the image", set_persistent },
+	{ "rate", NULL, "SIZE", "at most so many bytes per second", set_rate },
 	{ "granularity", "-g", "SIZE", "what one bit stands for (64K)", set_granularity },
 	{ "seconds", NULL, "N", "how long (5)", set_seconds },
 	{ "pattern", NULL, "WORD", "random or sequential (both)", set_pattern },
@@ -272,7 +296,7 @@ static int parse(const struct disk_command *c, int argc, char **argv, struct dis
 			val = val ? val + 1 : argv[++i];
 		TRY(o->set(a, val, e));
 	}
-	if (a->nr_word < c->min_words)
+	if (a->nr_word < c->min_words - (a->vm && c->fn != cmd_mirror))
 		return err_set(e, EINVAL, "%s: want %s", c->name, c->usage);
 	return 0;
 }
@@ -357,5 +381,5 @@ int disk_main(int argc, char **argv)
 		return DISK_USAGE;
 	}
 	disk_catch_signals();
-	return c->fn(&a);
+	return a.vm ? disk_remote(c->name, &a) : c->fn(&a);
 }

@@ -26,6 +26,11 @@ struct disk_args {
 	int pattern;
 	bool list, make, apply, remove;
 	bool write;
+
+	/* Of a running machine. */
+	const char *vm, *disk, *bitmap; /* vm NULL: of files */
+	bool between, existing, pivot, persistent;
+	u64 rate;
 };
 
 struct disk_command {
@@ -105,5 +110,9 @@ int cmd_commit(struct disk_args *a);
 int cmd_map(struct disk_args *a);
 int cmd_bench(struct disk_args *a);
 int cmd_serve(struct disk_args *a);
+int cmd_mirror(struct disk_args *a);
+
+/* Any of them with --vm. */
+int disk_remote(const char *command, struct disk_args *a);
 
 #endif
