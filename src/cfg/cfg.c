@@ -8,7 +8,8 @@
 
 void cfg_forget_open(struct vm_config *c)
 {
-	c->kernel.fd = c->serial_fd = c->vsock.fd = c->mmds.fd = c->control_fd = c->kvm_fd = c->perf_fd = -1;
+	c->kernel.fd = c->firmware.fd = c->serial_fd = c->vsock.fd = c->mmds.fd = -1;
+	c->control_fd = c->kvm_fd = c->perf_fd = -1;
 	c->ready_fd = c->restore.state_fd = c->restore.mem_fd = -1;
 	for (unsigned i = 0; i < CFG_INITRDS; i++)
 		c->initrd[i].fd = -1;
@@ -53,6 +54,8 @@ int cfg_check(const struct vm_config *c, struct err *e)
 {
 	if (c->nr_initrds && !*c->kernel.path)
 		return err_set(e, EINVAL, "--initrd: want --kernel too");
+	if (*c->firmware.path && (*c->kernel.path || c->nr_command))
+		return err_set(e, EINVAL, "--firmware: want no --kernel and no command with it");
 	for (unsigned i = 0; i < c->nr_disks; i++)
 		for (unsigned j = 0; j < i; j++)
 			if (!strcmp(c->disk[i].path, c->disk[j].path) &&

@@ -166,6 +166,7 @@ struct vm_config {
 	u64 memory; /* bytes */
 	u64 code_cache; /* software engine: bytes of translated code per CPU, 0 = the engine's default */
 	struct cfg_file kernel;
+	struct cfg_file firmware; /* a ROM image, instead of a kernel */
 	struct cfg_file initrd[CFG_INITRDS];
 	u32 nr_initrds;
 	char cmdline[CFG_CMDLINE];

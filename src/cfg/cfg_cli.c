@@ -191,6 +191,11 @@ static int set_kernel(struct vm_config *c, const char *val, struct err *e)
 	return copy_str(c->kernel.path, sizeof c->kernel.path, "--kernel", val, e);
 }
 
+static int set_firmware(struct vm_config *c, const char *val, struct err *e)
+{
+	return copy_str(c->firmware.path, sizeof c->firmware.path, "--firmware", val, e);
+}
+
 static int set_initrd(struct vm_config *c, const char *val, struct err *e)
 {
 	if (c->nr_initrds == CFG_INITRDS)
@@ -300,6 +305,7 @@ static const struct option_def options[] = {
 	{ "--cpu", "MODEL", "x86-64-v3 (default), x86-64-v2 or max", set_cpu },
 	{ "--memory", "SIZE", "RAM, such as 512M (default) or 2G", set_memory },
 	{ "--kernel", "FILE", "Linux bzImage, PVH ELF or Multiboot image", set_kernel },
+	{ "--firmware", "FILE", "ROM image that starts instead of a kernel", set_firmware },
 	{ "--initrd", "FILE", "initial RAM disk or Multiboot module; may repeat", set_initrd },
 	{ "--initrd-args", "TEXT", "command line of the Multiboot module before it",
 	  set_initrd_args },

@@ -181,6 +181,7 @@ static const struct key vm_keys[] = {
 	KEY(struct vm_config, memory),
 	KEY(struct vm_config, code_cache),
 	KEY_IN(struct vm_config, kernel, file_keys),
+	KEY_IN(struct vm_config, firmware, file_keys),
 	KEY_LIST(struct vm_config, initrd, nr_initrds, file_keys),
 	KEY(struct vm_config, cmdline),
 	KEY(struct vm_config, has_cmdline),

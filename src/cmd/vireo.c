@@ -384,6 +384,8 @@ static int open_boot(struct vm_config *c, struct err *e)
 			TRY(open_kernel_file("--initrd", &c->initrd[i], e));
 		return c->has_cmdline ? 0 : add_cmdline(c, e, "console=ttyS0");
 	}
+	if (*c->firmware.path)
+		return open_kernel_file("--firmware", &c->firmware, e);
 	return c->nr_disks ? boot_disk(c, e) : boot_quickstart(c, e);
 }
 
@@ -508,6 +510,7 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 {
 	pass(l, &c->kvm_fd);
 	pass(l, &c->kernel.fd);
+	pass(l, &c->firmware.fd);
 	for (u32 i = 0; i < c->nr_initrds; i++)
 		pass(l, &c->initrd[i].fd);
 	for (u32 i = 0; i < c->nr_disks; i++) {

@@ -144,4 +144,10 @@ struct fw_boot {
 int fw_load_kernel(struct mem *m, const struct fw_boot *b, struct x86_state *s,
 		   struct err *e) MUST_CHECK;
 
+/*
+ * Copy a ROM image to where it ends at 4 GiB, which is memory (mem_new_room()), and its last
+ * 128 KiB to the end of the first MiB, where real-mode code finds it too.
+ */
+int fw_load_firmware(struct mem *m, const struct fw_file *f, struct err *e) MUST_CHECK;
+
 #endif

@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define FW_ISA_BIOS 0x20000ull /* bytes of a ROM that also end at 1 MiB */
+
 u16 fw_get16(const u8 *p)
 {
 	return (u16)(p[0] | p[1] << 8);
@@ -266,4 +268,12 @@ int fw_load_kernel(struct mem *m, const struct fw_boot *b, struct x86_state *s, 
 	return err_set(e, ENOEXEC,
 		       "%s: not a kernel: want a Linux bzImage, a PVH ELF or a Multiboot image",
 		       k->name);
+}
+
+int fw_load_firmware(struct mem *m, const struct fw_file *f, struct err *e)
+{
+	u64 low = f->size < FW_ISA_BIOS ? f->size : FW_ISA_BIOS;
+
+	TRY(fw_copy(m, MEM_HIGH_BASE - f->size, f, 0, f->size, e));
+	return fw_copy(m, FW_HIGH_START - low, f, f->size - low, low, e);
 }

@@ -163,7 +163,19 @@ int mem_pagemap(const struct mem *m)
 	return m->pagemap;
 }
 
-static struct mem *new_from(u64 size, u64 room, int fd, struct err *e)
+/* Firmware's memory is the guest's own: what it writes there is lost at reset. */
+static int map_rom(struct mem *m, u64 rom, struct err *e)
+{
+	if (!rom)
+		return 0;
+	m->region[m->nr_regions++] = (struct mem_region){ MEM_HIGH_BASE - rom, rom, false };
+	if (mmap(m->base + MEM_HIGH_BASE - rom, rom, PROT_READ | PROT_WRITE,
+		 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+		return err_set(e, errno, "memory: %s", strerror(errno));
+	return 0;
+}
+
+static struct mem *new_from(u64 size, u64 room, u64 rom, int fd, struct err *e)
 {
 	struct mem *m = calloc(1, sizeof *m);
 	int r;
@@ -177,7 +189,7 @@ static struct mem *new_from(u64 size, u64 room, int fd, struct err *e)
 	m->low = size < MEM_LOW_MAX ? size : MEM_LOW_MAX;
 	m->high = size - m->low;
 	m->room = ~0ull;
-	m->span = m->high ? MEM_HIGH_BASE + m->high : m->low;
+	m->span = m->high ? MEM_HIGH_BASE + m->high : rom ? MEM_HIGH_BASE : m->low;
 	if (room) {
 		m->room = align_up(m->high ? m->span : MEM_HIGH_BASE, MEM_ROOM_ALIGN);
 		m->span = m->room + room;
@@ -190,6 +202,8 @@ static struct mem *new_from(u64 size, u64 room, int fd, struct err *e)
 			strerror(-r));
 		goto fail;
 	}
+	if (map_rom(m, rom, e))
+		goto fail;
 	m->code_map = mmap(NULL, mem_nr_frames(m), PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m->code_map == MAP_FAILED) {
@@ -205,17 +219,17 @@ fail:
 
 struct mem *mem_new(u64 size, struct err *e)
 {
-	return new_from(size, 0, -1, e);
+	return new_from(size, 0, 0, -1, e);
 }
 
-struct mem *mem_new_room(u64 size, u64 room, struct err *e)
+struct mem *mem_new_room(u64 size, u64 room, u64 rom, struct err *e)
 {
-	return new_from(size, room, -1, e);
+	return new_from(size, room, rom, -1, e);
 }
 
 struct mem *mem_new_file(u64 size, int fd, struct err *e)
 {
-	return new_from(size, 0, fd, e);
+	return new_from(size, 0, 0, fd, e);
 }
 
 void mem_free(struct mem *m)
@@ -270,6 +284,11 @@ gpa_t mem_room(const struct mem *m)
 	return m->room;
 }
 
+gpa_t mem_regions_from(const struct mem *m)
+{
+	return m->nr_regions && m->region[0].gpa < m->room ? m->region[0].gpa : m->room;
+}
+
 const struct mem_region *mem_region(const struct mem *m, unsigned n)
 {
 	return n < m->nr_regions ? &m->region[n] : NULL;
@@ -317,7 +336,7 @@ u8 *mem_ptr(const struct mem *m, gpa_t gpa, u64 len)
 		return m->base + gpa;
 	if (gpa >= MEM_HIGH_BASE && range_ok(gpa - MEM_HIGH_BASE, len, m->high))
 		return m->base + gpa;
-	if (gpa >= m->room && find_region(m, gpa, len))
+	if (gpa >= mem_regions_from(m) && find_region(m, gpa, len))
 		return m->base + gpa;
 	return NULL;
 }

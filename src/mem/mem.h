@@ -39,16 +39,22 @@ struct mem *mem_new(u64 size, struct err *e) MUST_CHECK;
  * copy-on-write: the file is never written, and must not change while the memory lives.
  */
 struct mem *mem_new_file(u64 size, int fd, struct err *e) MUST_CHECK;
-/* mem_new() with @room bytes of guest-physical space for mem_map(), from mem_room() on. */
-struct mem *mem_new_room(u64 size, u64 room, struct err *e) MUST_CHECK;
+/*
+ * mem_new() with @room bytes of guest-physical space for mem_map(), from mem_room() on, and
+ * @rom bytes that end at 4 GiB, for firmware (a multiple of 4 KiB, at most MEM_ROM_MAX).
+ */
+struct mem *mem_new_room(u64 size, u64 room, u64 rom, struct err *e) MUST_CHECK;
 void mem_free(struct mem *m);
 
 /* -- memory above RAM: hot-plugged, or files ---------------------------------------------- */
 
 #define MEM_REGIONS    16
 #define MEM_ROOM_ALIGN (1ull << 30)
+#define MEM_ROM_MAX    (16ull << 20)
 
 gpa_t mem_room(const struct mem *m); /* where it begins, a multiple of MEM_ROOM_ALIGN */
+/* Every region is here or above; all ones if there can be none. */
+gpa_t mem_regions_from(const struct mem *m);
 
 /*
  * Map @len bytes of the room at @gpa, both multiples of 4 KiB: anonymous memory with @fd -1,

@@ -51,7 +51,7 @@ TEST(room_above_ram_holds_memory_and_files)
 	char path[] = "/tmp/mem-test-XXXXXX", buf[sizeof text];
 	int fd = mkstemp(path);
 	struct err e = { 0 };
-	struct mem *m = mem_new_room(16 * mib, 8 * mib, &e);
+	struct mem *m = mem_new_room(16 * mib, 8 * mib, 0, &e);
 	gpa_t at;
 
 	CHECK(m && fd >= 0);

@@ -59,15 +59,33 @@ static int map_pmem(struct vm *vm, u32 i, gpa_t gpa, struct err *e)
 	return p->blk ? 0 : err_wrap(e, "pmem: %.100s", c->path);
 }
 
+static int rom_size(const struct vm *vm, u64 *ret, struct err *e)
+{
+	const struct cfg_file *f = &vm->cfg->firmware;
+	struct stat st;
+
+	*ret = 0;
+	if (f->fd < 0)
+		return 0;
+	if (fstat(f->fd, &st) < 0)
+		return err_set(e, errno, "firmware: %s: %s", f->path, strerror(errno));
+	if (!st.st_size || st.st_size % MEM_PAGE || (u64)st.st_size > MEM_ROM_MAX)
+		return err_set(e, EINVAL, "firmware: %s: want a whole number of 4 KiB, at most 16 MiB",
+			       f->path);
+	*ret = (u64)st.st_size;
+	return 0;
+}
+
 int memory_new(struct vm *vm, struct err *e)
 {
 	gpa_t at;
-	u64 room;
+	u64 room, rom;
 
 	TRY(measure(vm, &room, e));
 	if (vm->mem) /* a snapshot's */
 		return room ? err_set(e, ENOTSUP, "memory hot-plug and pmem: not with a snapshot") : 0;
-	vm->mem = mem_new_room(vm->cfg->memory, room, e);
+	TRY(rom_size(vm, &rom, e));
+	vm->mem = mem_new_room(vm->cfg->memory, room, rom, e);
 	if (!vm->mem)
 		return -e->code;
 	at = mem_room(vm->mem);

@@ -152,6 +152,15 @@ static int load_kernel(struct vm *vm, struct x86_state *s, struct err *e)
 	return fw_build_smbios(vm->mem, &vm->board, e);
 }
 
+/* The processor starts as the reset left it, at the firmware's last bytes. */
+static int load_firmware(struct vm *vm, struct err *e)
+{
+	struct fw_file f;
+
+	TRY(open_file(&vm->cfg->firmware, "firmware", &f, e));
+	return fw_load_firmware(vm->mem, &f, e);
+}
+
 int vm_power_on(struct vm *vm, struct err *e)
 {
 	const u64 tsc_offset = 0 - (vm->virt ? vm->virt->tsc : __rdtsc()); /* the guest's counters start at 0, together */
@@ -163,7 +172,8 @@ int vm_power_on(struct vm *vm, struct err *e)
 		x86_state_reset(&s, i == 0);
 		s.tsc_offset = vm->cpu[i].tsc_offset = tsc_offset;
 		if (i == 0)
-			TRY(load_kernel(vm, &s, e));
+			TRY(vm->cfg->firmware.fd >= 0 ? load_firmware(vm, e) :
+							load_kernel(vm, &s, e));
 		TRY(vm->engine->set_state(vm->cpu[i].v, &s, e));
 	}
 	return chips_load(vm, e);

@@ -3,7 +3,8 @@
 
 _vireo_run() {
   local cur=$1 prev=$2 o
-  local opts="--engine --cpus --cpu --code-cache --perf-map --trace --memory --kernel --initrd --cmdline --disk --net --share --balloon --vsock
+  local opts="--engine --cpus --cpu --code-cache --perf-map --trace --memory --kernel --firmware --initrd
+    --initrd-args --cmdline --disk --net --share --balloon --vsock
     --transport --boot-timer --mmds --pmem --hotplug-memory
     --serial --jail --name --debug-exit --test-device --json --help -v --"
   case $prev in
@@ -12,7 +13,7 @@ _vireo_run() {
     --cpu) COMPREPLY=($(compgen -W "x86-64-v3 x86-64-v2 max" -- "$cur")) ;;
     --cpus) COMPREPLY=($(compgen -W "1 2 4 8" -- "$cur")) ;;
     --memory) COMPREPLY=($(compgen -W "512M 1G 2G 4G" -- "$cur")) ;;
-    --kernel | --initrd | --mmds) COMPREPLY=($(compgen -f -- "$cur")); compopt -o filenames ;;
+    --kernel | --firmware | --initrd | --mmds) COMPREPLY=($(compgen -f -- "$cur")); compopt -o filenames ;;
     --share) COMPREPLY=($(compgen -d -- "$cur")); compopt -o filenames -o nospace ;;
     --balloon) COMPREPLY=($(compgen -W "off 0M, deflate-on-oom hinting no-reporting stats=" -- "$cur")) ;;
     --transport) COMPREPLY=($(compgen -W "pci mmio" -- "$cur")) ;;

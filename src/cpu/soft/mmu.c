@@ -33,7 +33,7 @@ struct mmu {
 	u8 *base; /* of guest RAM; NULL until first used */
 	u8 *code_map;
 	u64 low, high; /* bytes of RAM below the hole and from 4 GiB */
-	u64 room;      /* from here on there may be more (mem_room()) */
+	u64 regions;   /* mem_regions_from() */
 	u8 phys_bits;
 	u64 tag_key;	 /* tag << 4 of the current PCID; that is 0 without CR4.PCIDE */
 	u16 tag[4096];	 /* by PCID; 0 = none yet */
@@ -69,7 +69,7 @@ static void bind_ram(struct vcpu *v)
 	m->code_map = mem_code_map(v->mem);
 	m->low = mem_low_size(v->mem);
 	m->high = mem_high_size(v->mem);
-	m->room = mem_room(v->mem);
+	m->regions = mem_regions_from(v->mem);
 }
 
 u8 *mmu_ram(struct vcpu *v, gpa_t gpa)
@@ -80,7 +80,7 @@ u8 *mmu_ram(struct vcpu *v, gpa_t gpa)
 		bind_ram(v);
 	if (gpa < m->low || gpa - MEM_HIGH_BASE < m->high)
 		return m->base + (gpa & ~0xfffull);
-	if (unlikely(gpa >= m->room))
+	if (unlikely(gpa >= m->regions))
 		return mem_ptr(v->mem, gpa & ~0xfffull, MEM_PAGE);
 	return NULL;
 }
