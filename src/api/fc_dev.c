@@ -2,10 +2,13 @@
 /* fc_dev.c - Firecracker tree: disks, network, pmem, vsock, random numbers */
 #include "api/api_int.h"
 
+#include "blk/live.h"
 #include "vmm/vm_dev.h"
+#include "vmm/vmm.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -111,6 +114,69 @@ static int limit_drive(struct api *a, struct fc_drive *d, const struct fc_limite
 	return 0;
 }
 
+static bool same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+/* Has the job on the disk ended? */
+static int wait_swap(struct api *a, const char *id, struct err *e)
+{
+	const u64 deadline = os_now_ns() + VM_WAIT_MS * 1000000ull;
+	struct live_status s = { .running = true };
+
+	while (s.running && os_now_ns() < deadline) {
+		struct vm *vm = api_lock_vm(a, e);
+		struct blk *live = vm ? vm_disk_live(vm, id, e) : NULL;
+
+		if (live)
+			live_get_status(live, &s);
+		if (vm)
+			api_unlock_vm(a, vm);
+		if (!live)
+			return -e->code;
+		if (s.running)
+			poll(NULL, 0, 1);
+	}
+	if (s.running)
+		return err_set(e, ETIMEDOUT, "the disk's requests do not end");
+	return s.err.code ? err_set(e, s.err.code, "%s", s.err.msg) : 0;
+}
+
+/* *held: our copy of its descriptor, by which a file is known again. */
+static int swap_drive(struct api *a, struct fc_drive *d, int *held, const char *path, struct err *e)
+{
+	int fd = open_drive(a, path, d->read_only, e), copy = -1, r;
+	bool same = fd >= 0 && same_file(fd, *held);
+	struct vm *vm;
+
+	if (fd < 0)
+		return err_wrap(e, "Unable to patch the block device");
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	vm = copy < 0 ? NULL : api_lock_vm(a, e);
+	if (!vm) {
+		fd_close(&fd);
+		fd_close(&copy);
+		return copy < 0 ? err_set(e, EMFILE, "file descriptors") : -e->code;
+	}
+	r = vm_disk_swap(vm, d->id, fd, path, same, e);
+	api_unlock_vm(a, vm);
+	if (!r)
+		r = wait_swap(a, d->id, e);
+	if (r) {
+		fd_close(&copy);
+		return err_wrap(e, "Unable to patch the block device");
+	}
+	fd_close(same ? &copy : held); /* the one that stays has the lock of the file */
+	if (!same)
+		*held = copy;
+	strcpy(d->path, path);
+	return 0;
+}
+
 int fc_patch_drive(struct api_call *c, struct err *e)
 {
 	const struct fc_drive_patch *p = c->body;
@@ -121,8 +187,7 @@ int fc_patch_drive(struct api_call *c, struct err *e)
 		return err_set(e, ENOENT, "Unable to patch the block device: Invalid block device ID "
 					  "- not found. Please verify the request arguments.");
 	if (body_has(p, DRIVE_PATCH_PATH))
-		return err_set(e, ENOSYS, "Unable to patch the block device: path_on_host: not "
-					  "built in yet");
+		TRY(swap_drive(c->api, &fc->drive[at], &fc->drive_fd[at], p->path, e));
 	if (body_has(p, DRIVE_PATCH_LIMITER))
 		return limit_drive(c->api, &fc->drive[at], &p->limiter, e);
 	return 0;

@@ -11,6 +11,7 @@ const char *live_kind_name(enum live_kind k)
 	static const char *const names[LIVE_KINDS] = {
 		[LIVE_NOTHING] = "none", [LIVE_SNAPSHOT] = "snapshot", [LIVE_COMMIT] = "commit",
 		[LIVE_MIRROR] = "mirror", [LIVE_RESIZE] = "resize",
+		[LIVE_SWAP] = "swap",
 	};
 
 	return names[k];

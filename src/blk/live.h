@@ -25,6 +25,7 @@ enum live_kind {
 	LIVE_COMMIT,
 	LIVE_MIRROR,	/* also incremental copies */
 	LIVE_RESIZE,
+	LIVE_SWAP,	/* another image takes the place of this one, uncopied */
 	LIVE_KINDS
 };
 
@@ -88,6 +89,9 @@ struct live_mirror {
 int live_mirror(struct blk *b, const struct live_mirror *m, struct err *e) MUST_CHECK;
 
 int live_resize(struct blk *b, u64 size, struct err *e) MUST_CHECK;
+
+/* From now on the guest has @to, as if the medium was changed (taken over, also on failure). */
+int live_swap(struct blk *b, struct blk *to, struct err *e) MUST_CHECK;
 
 /* -- dirty bitmaps: what was written since ------------------------------------------------- */
 

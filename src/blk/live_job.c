@@ -133,6 +133,33 @@ int live_resize(struct blk *b, u64 size, struct err *e)
 	return live_start(j, e);
 }
 
+/* -- another medium ------------------------------------------------------------------------- */
+
+static int run_swap(struct job *j, struct err *e UNUSED)
+{
+	struct live *l = j->l;
+
+	job_freeze(j);
+	j->from = l->b.base;
+	live_set_base(l, j->to);
+	j->to = NULL;
+	job_thaw(j);
+	return 0;
+}
+
+int live_swap(struct blk *b, struct blk *to, struct err *e)
+{
+	struct job *j = live_new_job(as_live(b), LIVE_SWAP, e);
+
+	if (!j) {
+		blk_close(to);
+		return -e->code;
+	}
+	j->run = run_swap;
+	j->to = to;
+	return live_start(j, e);
+}
+
 /* -- copying -------------------------------------------------------------------------------- */
 
 /* What reads at [off, off + len) of @b and the images it stands on. */

@@ -232,6 +232,29 @@ int vm_disk_snapshot(struct vm *vm, const char *id, int fd, const char *path, co
 	return 0;
 }
 
+int vm_disk_swap(struct vm *vm, const char *id, int fd, const char *path, bool same, struct err *e)
+{
+	struct blk *to;
+	unsigned i;
+	int r = find(vm, id, &i, e);
+
+	if (!r)
+		r = check_plain(vm, i, e);
+	if (r) {
+		close(fd);
+		return r;
+	}
+	to = same ? image_open_file_shared(vm->loop, fd, vm->cfg->disk[i].read_only, e) :
+		    image_open_file(vm->loop, fd, vm->cfg->disk[i].read_only, e);
+	if (!to)
+		return -e->code;
+	if (vm->cfg->disk[i].cache == CFG_CACHE_UNSAFE)
+		blk_no_flush(to);
+	TRY(live_swap(vm->blk[i], to, e));
+	snprintf(vm->disk[i].next_path, sizeof vm->disk[i].next_path, "%s", path);
+	return 0;
+}
+
 static struct blk *below(struct blk *b, bool twice)
 {
 	b = image_backing(live_top(b));

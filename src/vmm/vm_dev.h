@@ -55,6 +55,13 @@ int vm_disk_snapshot(struct vm *vm, const char *id, int fd, const char *path, co
 int vm_disk_commit(struct vm *vm, const char *id, int fd, const char *path, bool between, u64 rate,
 		   struct err *e) MUST_CHECK;
 
+/*
+ * Another raw file in place of the present one, as if the medium was changed: the guest is told
+ * of its size. @same: it is the file that is open already. Ends soon: vm_disk_get() tells.
+ */
+int vm_disk_swap(struct vm *vm, const char *id, int fd, const char *path, bool same,
+		 struct err *e) MUST_CHECK;
+
 struct vm_disk_mirror {
 	int fd;
 	const char *path, *format;
