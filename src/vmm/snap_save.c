@@ -155,6 +155,8 @@ static int check(const struct vm *vm, const struct snapshot_save *o, struct err 
 			       "which cannot be saved");
 	if (vm->cfg->memhp.present || vm->cfg->nr_pmems)
 		return err_set(e, ENOTSUP, "snapshot: memory hot-plug and pmem cannot be saved");
+	if (*vm->cfg->firmware.path)
+		return err_set(e, ENOTSUP, "snapshot: a machine with --firmware cannot be saved");
 	for (u32 i = 0; i < vm->cfg->nr_disks && o->freeze; i++)
 		if (!vm->cfg->disk[i].read_only && !vm->cfg->disk[i].snapshot)
 			return err_set(e, ENOTSUP, "disk %.100s: is written in place, so copies "
