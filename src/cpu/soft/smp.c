@@ -5,6 +5,7 @@
 #include "cpu/soft/jit.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -13,6 +14,8 @@
 
 #define SPINS  64 /* turns between offers of the host CPU to others */
 #define PAUSES 32 /* the guest's, likewise */
+#define HELD_SPINS 2000 /* turns before a held vCPU sleeps */
+#define STOP_PAUSE_US 20 /* between two stops of everybody */
 
 /* Every thread of the process passes a full memory barrier. */
 static void barrier_everywhere(void)
@@ -48,17 +51,26 @@ void smp_run_end(struct vcpu *v)
 	atomic_store(&v->idle, true);
 }
 
+/* Held for long: the host's CPU to somebody else, perhaps the one we all wait for. */
+static void sleep_held(struct vcpu *v)
+{
+	u32 yes = HOLD_YES;
+
+	if (atomic_compare_exchange_strong(&v->hold, &yes, HOLD_SLEEPS) || yes == HOLD_SLEEPS)
+		syscall(SYS_futex, &v->hold, FUTEX_WAIT_PRIVATE, HOLD_SLEEPS, NULL, NULL, 0);
+}
+
 void smp_run_begin(struct vcpu *v)
 {
-	unsigned n = 0;
-
 	for (;;) {
 		atomic_store(&v->idle, false); /* pairs with hold(): store, then look */
 		if (!atomic_load(&v->hold))
 			return;
 		atomic_store(&v->idle, true);
+		for (unsigned n = 0; n < HELD_SPINS && atomic_load(&v->hold); n++)
+			__builtin_ia32_pause();
 		while (atomic_load(&v->hold))
-			smp_relax(&n);
+			sleep_held(v);
 	}
 }
 
@@ -85,9 +97,15 @@ static void become_holder(struct vcpu *v)
 
 static void hold(struct vcpu *o)
 {
-	atomic_store(&o->hold, true);
+	atomic_store(&o->hold, HOLD_YES);
 	if (!atomic_load(&o->idle))
 		atomic_fetch_or(&o->exit_req, REQ_HOLD);
+}
+
+static void let_go(struct vcpu *o)
+{
+	if (atomic_exchange(&o->hold, HOLD_NOT) == HOLD_SLEEPS)
+		syscall(SYS_futex, &o->hold, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 static void await_idle(struct vcpu *o)
@@ -103,10 +121,23 @@ static struct vcpu *other(struct vcpu *v, unsigned k)
 	return k == v->index ? NULL : v->vm->vcpu[k];
 }
 
+/* Who stops the others again and again leaves them no time: not before they had some. */
+static void let_others_run(struct vcpu *v)
+{
+	u64 us = cpu_tsc_khz() / 1000;
+	unsigned n = 0;
+
+	atomic_store(&v->idle, true);
+	while (__builtin_ia32_rdtsc() - atomic_load(&v->vm->stopped) < STOP_PAUSE_US * us)
+		smp_relax(&n);
+	smp_run_begin(v);
+}
+
 void smp_stop_others(struct vcpu *v)
 {
 	if (v->cfg.nr_vcpus <= 1)
 		return;
+	let_others_run(v);
 	become_holder(v);
 	for (unsigned k = 0; k < v->cfg.nr_vcpus; k++)
 		if (other(v, k))
@@ -122,7 +153,8 @@ void smp_go_others(struct vcpu *v)
 		return;
 	for (unsigned k = 0; k < v->cfg.nr_vcpus; k++)
 		if (other(v, k))
-			atomic_store(&other(v, k)->hold, false);
+			let_go(other(v, k));
+	atomic_store(&v->vm->stopped, __builtin_ia32_rdtsc());
 	atomic_store(&v->vm->holder, 0);
 }
 

@@ -22,10 +22,14 @@
 
 #define SMP_MAX 255 /* mem_code_map() counts vCPUs in a byte */
 
+/* What a vCPU that shall be idle waits for: a futex. */
+enum smp_hold { HOLD_NOT, HOLD_YES, HOLD_SLEEPS };
+
 struct cpu_vm {
 	struct cpu_config cfg;
 	u64 tsc_base; /* host TSC when the VM was made: time 0 of every vCPU's KVM clock */
 	_Atomic u32 holder; /* index + 1, 0 = nobody */
+	_Atomic u64 stopped; /* TSC when all others were last let go */
 	unsigned host_cpus; /* this process may use */
 	struct vcpu *vcpu[SMP_MAX];
 };

@@ -79,7 +79,7 @@ struct vcpu {
 
 	_Atomic u32 exit_req; /* REQ_*, set by any thread, polled by translated code */
 	_Atomic bool idle;    /* executes nothing: others may change its tables (smp.h) */
-	_Atomic bool hold;    /* stay idle */
+	_Atomic u32 hold;     /* enum smp_hold: stay idle */
 	_Atomic u64 writing;  /* frame + 1 that this instruction may write by a pointer, 0 = none */
 	_Atomic bool asleep;  /* in futex on exit_req: soft_request() must wake it */
 	bool unhalt;	      /* REQ_UNHALT seen: the next HLT does not wait */
