@@ -381,5 +381,11 @@ int disk_main(int argc, char **argv)
 		return DISK_USAGE;
 	}
 	disk_catch_signals();
-	return a.vm ? disk_remote(c->name, &a) : c->fn(&a);
+	if (a.vm)
+		return disk_remote(c->name, &a);
+	if (c->fn != cmd_serve &&
+	    disk_confine(&a, c->fn == cmd_snapshot || c->fn == cmd_bitmap,
+			 c->fn == cmd_convert ? 2 : 1, &e))
+		return disk_fail(&e);
+	return c->fn(&a);
 }

@@ -112,6 +112,13 @@ int cmd_bench(struct disk_args *a);
 int cmd_serve(struct disk_args *a);
 int cmd_mirror(struct disk_args *a);
 
+/*
+ * Before a command looks at an image: words @first and, @nr in all, behind it are the
+ * files it works on.
+ */
+int disk_confine(const struct disk_args *a, unsigned first, unsigned nr,
+		 struct err *e) MUST_CHECK;
+
 /* Any of them with --vm. */
 int disk_remote(const char *command, struct disk_args *a);
 

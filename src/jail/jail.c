@@ -123,7 +123,9 @@ int jail_enter(const struct jail_spec *s, struct jail_report *ret, struct err *e
 	prctl(PR_GET_PDEATHSIG, &death);
 	j.proc = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	no_new_privs(&j);
-	if (!s->bare)
+	if (s->in_place)
+		jail_landlock(&j);
+	else if (!s->bare)
 		take_away(&j);
 	jail_limits(&j);
 	if (j.proc >= 0)

@@ -30,6 +30,7 @@ enum jail_role {
 	JAIL_IO,     /* a thread that moves data between files and memory */
 	JAIL_NET,    /* vireo-net */
 	JAIL_OPENER, /* the broker of os/opener.h */
+	JAIL_DISK,   /* vireo disk: images named on its command line */
 	JAIL_ROLES
 };
 
@@ -48,6 +49,7 @@ struct jail_spec {
 	bool network;         /* keep the host's network */
 	bool bare; /* only no new privileges, limits and the filter: a process that acts for others
 		    */
+	bool in_place; /* no namespaces, no other user: directories keep their names */
 	u64 max_files; /* limit of open descriptors; 0 = leave it */
 };
 

@@ -42,6 +42,7 @@ enum jail_set {
 	JAIL_KVM = 1 << 7,        /* running a vCPU of KVM */
 	JAIL_INET = 1 << 8,       /* vireo-net */
 	JAIL_OPENS = 1 << 9,      /* the opener */
+	JAIL_NAMES = 1 << 11,     /* names of files, for programs that keep them */
 	JAIL_KVM_STATE = 1 << 10, /* state, interrupts and doorbells of a VM of KVM */
 };
 

@@ -30,6 +30,7 @@ const u16 jail_role_sets[JAIL_ROLES] = {
 	[JAIL_IO] = JAIL_ALL | JAIL_DATA,
 	[JAIL_NET] = JAIL_ALL | JAIL_INET,
 	[JAIL_OPENER] = JAIL_ALL | JAIL_OPENS,
+	[JAIL_DISK] = JAIL_ALL | JAIL_DATA | JAIL_MAIN | JAIL_FILES | JAIL_MAKE | JAIL_NAMES,
 };
 
 /* What glibc's pthread_create() asks for. */
@@ -261,7 +262,15 @@ const struct jail_rule jail_rules[] = {
 	ANY(getsockname, JAIL_INET),
 	ANY(getpeername, JAIL_INET),
 	ANY(fchdir, JAIL_OPENS),
-	ANY(unlink, JAIL_OPENS),
+	ANY(unlink, JAIL_OPENS | JAIL_NAMES),
+
+	/* vireo disk: new files get their name when they are complete. */
+	ANY(rename, JAIL_NAMES),
+	ANY(readlink, JAIL_NAMES),
+	ANY(getcwd, JAIL_NAMES),
+	ANY(umask, JAIL_NAMES),
+	ANY(dup, JAIL_NAMES),
+	FAIL(access, JAIL_NAMES, EACCES), /* libgcrypt looks for its configuration */
 };
 
 const unsigned jail_nr_rules = array_len(jail_rules);
