@@ -235,7 +235,8 @@ static int plug_control(struct vm *vm, struct err *e)
 
 static int plug_serial(struct vm *vm, struct err *e)
 {
-	const struct uart_config uart = { .chr = vm->serial };
+	const struct uart_config uart = { .chr = vm->serial,
+					  .limit = ends_bucket(&vm->cfg->serial_limit) };
 	const struct debugcon_config con = { .chr = NULL };
 
 	if (!plug(vm, &uart16550_class, "com1", 0x3f8, (struct dev_env){ .irq = { line(vm, 4) } },

@@ -20,6 +20,7 @@
 #ifndef DEV_PC_PC_H
 #define DEV_PC_PC_H
 
+#include "base/ratelimit.h"
 #include "dev/dev.h"
 
 struct chr;
@@ -204,6 +205,7 @@ extern const struct dev_class uart16550_class;
 
 struct uart_config {
 	struct chr *chr; /* NULL: output vanishes, no input */
+	struct ratelimit_bucket_cfg limit; /* bytes of output; what is beyond is dropped */
 };
 
 /* -- port 0x92 (port92.c) -------------------------------------------------------------- */

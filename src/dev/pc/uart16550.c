@@ -39,6 +39,8 @@ static const u8 trigger_level[4] = { 1, 4, 8, 14 }; /* [16550] 8.5, FCR bits 7:6
 struct uart {
 	struct dev dev;
 	struct chr *chr;
+	bool limited;
+	struct ratelimit limit;
 
 	u8 ier, fcr, lcr, mcr, lsr, scr; /* guest-visible registers */
 	u8 msr_delta;			 /* MSR bits 3:0 */
@@ -54,6 +56,8 @@ struct uart {
 static const struct field uart_state[] = {
 	FIELD_NOT_SAVED(struct uart, dev),
 	FIELD_NOT_SAVED(struct uart, chr),
+	FIELD_NOT_SAVED(struct uart, limited),
+	FIELD_NOT_SAVED(struct uart, limit),
 	FIELD(struct uart, ier, .max = 0x0f),
 	FIELD(struct uart, fcr),
 	FIELD(struct uart, lcr),
@@ -180,6 +184,10 @@ static void write_data(struct uart *u, u8 val)
 	}
 	if (u->tx_count >= fifo_cap(u)) {
 		dev_guest_error(&u->dev, "transmitter overrun");
+		return;
+	}
+	if (u->limited && !ratelimit_take(&u->limit, 0, 1)) {
+		u->tx_pending = !u->tx_count; /* gone, as far as the guest can tell */
 		return;
 	}
 	u->tx[u->tx_count++] = val;
@@ -312,12 +320,24 @@ static u64 uart_read(struct dev *d, unsigned region UNUSED, u64 off, unsigned si
 
 /* -- lifecycle ------------------------------------------------------------------------ */
 
+/* Nothing waits for the limit. */
+static void limit_over(struct ratelimit *l UNUSED)
+{
+}
+
 static int uart_init(struct dev *d, const void *cfg, struct err *e UNUSED)
 {
+	const struct uart_config *c = cfg;
 	struct uart *u = to_uart(d);
 
-	if (cfg)
-		u->chr = ((const struct uart_config *)cfg)->chr;
+	if (c) {
+		const struct ratelimit_cfg limit = { .bucket[RATELIMIT_BYTES] = c->limit };
+
+		u->chr = c->chr;
+		u->limited = ratelimit_any(&limit);
+		if (u->limited)
+			ratelimit_init(&u->limit, d->env.clock, &limit, limit_over);
+	}
 	if (u->chr) {
 		u->chr->receive = uart_receive;
 		u->chr->writable = uart_writable;
@@ -331,6 +351,8 @@ static void uart_fini(struct dev *d)
 {
 	struct uart *u = to_uart(d);
 
+	if (u->limited)
+		ratelimit_fini(&u->limit);
 	if (!u->chr)
 		return;
 	u->chr->receive = NULL;

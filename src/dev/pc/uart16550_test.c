@@ -181,3 +181,25 @@ TEST(uart_loopback_turns_lines_and_bytes_around)
 	CHECK_EQ(asked, 1);
 	teardown();
 }
+
+TEST(uart_drops_output_beyond_its_limit)
+{
+	struct uart_config c = { .chr = &f.chr, .limit = { .size = 10, .refill_ms = 1000 } };
+
+	setup();
+	teardown();
+	d = dev_new(&uart16550_class, "com1", &f.env, &c, &e);
+	b = bus_new();
+	CHECK_EQ(bus_map(b, BASE, d, 0, &e), 0);
+	for (unsigned i = 0; i < 50; i++) {
+		CHECK(get(5) & 0x20); /* always ready: the guest does not wait */
+		put(0, 'x');
+	}
+	CHECK_EQ(f.chr_bytes, 10);
+	clock_fake_advance(&f.clock, 500000000);
+	for (unsigned i = 0; i < 50; i++)
+		put(0, 'x');
+	CHECK_EQ(f.chr_bytes, 15);
+	teardown();
+	CHECK_EQ(f.clock.nr, 0);
+}
