@@ -66,6 +66,9 @@ int cfg_check(const struct vm_config *c, struct err *e)
 	if ((u64)c->balloon.amount_mib << 20 > c->memory)
 		return err_set(e, EINVAL, "--balloon: %u MiB: want at most the guest's memory",
 			       c->balloon.amount_mib);
+	if (c->nr_vhosts && (c->nr_pmems || c->memhp.present))
+		return err_set(e, EINVAL, "--vhost-user: its process cannot see such memory: want no "
+			       "--pmem and no --hotplug-memory");
 	if (c->nr_command && (*c->kernel.path || c->nr_disks))
 		return err_set(e, EINVAL,
 			       "--: a command runs in the quick-start guest: want no "

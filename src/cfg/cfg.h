@@ -26,6 +26,7 @@
 #define CFG_SHARES   4
 #define CFG_FORWARDS 16
 #define CFG_PMEMS    4
+#define CFG_VHOSTS   4
 #define CFG_MAC      18 /* "06:00:ac:10:00:02" */
 #define CFG_CPUS_MAX 240
 #define CFG_CODE_MIN (1ull << 20)
@@ -148,6 +149,16 @@ struct memhp_config {
 	u32 requested_mib; /* at the start */
 };
 
+enum cfg_vhost { CFG_VHOST_FS, CFG_VHOST_BLK, CFG_VHOST_NET };
+
+/* A device whose work another process does, at the other end of a Unix socket. */
+struct vhost_config {
+	u32 type; /* enum cfg_vhost */
+	char path[CFG_PATH];
+	char tag[36]; /* fs */
+	i32 fd;
+};
+
 /* The machine begins as one that was saved (vmm/snapshot.h). */
 struct restore_config {
 	i32 state_fd, mem_fd; /* state_fd -1 = it begins with power-on */
@@ -185,6 +196,8 @@ struct vm_config {
 	struct pmem_config pmem[CFG_PMEMS];
 	u32 nr_pmems;
 	struct memhp_config memhp;
+	struct vhost_config vhost[CFG_VHOSTS];
+	u32 nr_vhosts;
 	struct limit_config rng_limit;
 	struct bucket_config serial_limit; /* what the guest writes beyond is dropped */
 	i32 control_fd;	    /* listening: the API for this running VM; -1 = none */

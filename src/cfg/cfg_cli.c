@@ -326,6 +326,8 @@ static const struct option_def options[] = {
 	{ "--pmem", "path=FILE[,readonly]", "a file as persistent memory; may repeat", set_pmem },
 	{ "--hotplug-memory", "TOTAL[,plugged=SIZE][,block=SIZE]",
 	  "memory that can be added while the guest runs", set_hotplug_memory },
+	{ "--vhost-user", "type=fs|blk|net,socket=PATH[,tag=NAME]",
+	  "a device whose work another process does", set_vhost_user },
 	{ "--vsock", "cid=N,path=SOCKET", "sockets between host and guest", set_vsock },
 	{ "--serial", "stdio|pty|unix:PATH|file:PATH|none", "first serial port (stdio)",
 	  set_serial },

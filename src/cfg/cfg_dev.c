@@ -242,3 +242,35 @@ int set_hotplug_memory(struct vm_config *c, const char *val, struct err *e)
 	c->memhp = m;
 	return 0;
 }
+
+int set_vhost_user(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char wanted[] = "type=fs|blk|net,socket=PATH[,tag=NAME]";
+	static const char *const types[] = { "fs", "blk", "net", NULL };
+	struct vhost_config *h = &c->vhost[c->nr_vhosts];
+	bool typed = false;
+	const char *s = val;
+	struct part p;
+
+	if (c->nr_vhosts == CFG_VHOSTS)
+		return too_many(e, "--vhost-user", CFG_VHOSTS);
+	*h = (struct vhost_config){ .fd = -1, .tag = "share" };
+	while (*s) {
+		TRY(next_part(&s, &p, "--vhost-user", e));
+		if (is_key(&p, "socket")) {
+			TRY(copy_str(h->path, sizeof h->path, "--vhost-user socket", p.val, e));
+		} else if (is_key(&p, "tag")) {
+			TRY(copy_str(h->tag, sizeof h->tag, "--vhost-user tag", p.val, e));
+		} else if (is_key(&p, "type")) {
+			TRY(parse_enum(&h->type, "--vhost-user type", p.val, types, "fs, blk or net",
+				       e));
+			typed = true;
+		} else {
+			return want(e, "--vhost-user", val, wanted);
+		}
+	}
+	if (!typed || !*h->path)
+		return want(e, "--vhost-user", val, wanted);
+	c->nr_vhosts++;
+	return 0;
+}

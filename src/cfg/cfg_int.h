@@ -42,6 +42,7 @@ int set_transport(struct vm_config *c, const char *val, struct err *e);
 int set_mmds(struct vm_config *c, const char *val, struct err *e);
 int set_pmem(struct vm_config *c, const char *val, struct err *e);
 int set_hotplug_memory(struct vm_config *c, const char *val, struct err *e);
+int set_vhost_user(struct vm_config *c, const char *val, struct err *e);
 int set_vsock(struct vm_config *c, const char *val, struct err *e);
 
 #endif

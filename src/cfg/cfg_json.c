@@ -169,6 +169,14 @@ static const struct key restore_keys[] = {
 	KEY_END,
 };
 
+static const struct key vhost_keys[] = {
+	KEY(struct vhost_config, type),
+	KEY(struct vhost_config, path),
+	KEY(struct vhost_config, tag),
+	KEY(struct vhost_config, fd),
+	KEY_END,
+};
+
 static const struct key vm_keys[] = {
 	KEY(struct vm_config, name),
 	KEY(struct vm_config, parent),
@@ -200,6 +208,7 @@ static const struct key vm_keys[] = {
 	KEY_IN(struct vm_config, rng_limit, limit_keys),
 	KEY_IN(struct vm_config, serial_limit, bucket_keys),
 	KEY(struct vm_config, control_fd),
+	KEY_LIST(struct vm_config, vhost, nr_vhosts, vhost_keys),
 	KEY(struct vm_config, transport),
 	KEY(struct vm_config, boot_timer),
 	KEY(struct vm_config, reset_is_end),

@@ -210,6 +210,17 @@ static int open_pmems(struct vm_config *c, struct err *e)
 	return 0;
 }
 
+static int open_vhosts(struct vm_config *c, struct err *e)
+{
+	for (u32 i = 0; i < c->nr_vhosts; i++) {
+		c->vhost[i].fd = fd_connect_unix(c->vhost[i].path);
+		if (c->vhost[i].fd < 0)
+			return err_set(e, -c->vhost[i].fd, "--vhost-user: %.150s: %s", c->vhost[i].path,
+				       strerror(-c->vhost[i].fd));
+	}
+	return 0;
+}
+
 static int open_vsock(struct launch *l, struct err *e)
 {
 	struct vsock_config *v = &l->cfg.vsock;
@@ -480,6 +491,7 @@ static int open_all(struct launch *l, struct err *e)
 	TRY(open_serial(l, e));
 	TRY(open_vsock(l, e));
 	TRY(open_pmems(&l->cfg, e));
+	TRY(open_vhosts(&l->cfg, e));
 	TRY(open_control(l, e));
 	return open_nets(l, e);
 }
@@ -488,7 +500,7 @@ static int open_all(struct launch *l, struct err *e)
  */
 
 #define FD_CONFIG 3
-#define FDS_MAX   (8 + CFG_INITRDS + CFG_DISKS * (2 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + CFG_PMEMS + 2)
+#define FDS_MAX   (8 + CFG_INITRDS + CFG_DISKS * (2 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + CFG_PMEMS + CFG_VHOSTS + 2)
 
 struct fd_list {
 	struct proc_fd map[FDS_MAX];
@@ -535,6 +547,8 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 	pass(l, &c->mmds.fd);
 	for (u32 i = 0; i < c->nr_pmems; i++)
 		pass(l, &c->pmem[i].fd);
+	for (u32 i = 0; i < c->nr_vhosts; i++)
+		pass(l, &c->vhost[i].fd);
 }
 
 static int write_config(const struct vm_config *c, struct err *e)

@@ -35,6 +35,7 @@
 
 struct mem {
 	int file;    /* RAM is a private mapping of it; -1 = anonymous */
+	int shared;  /* the memfd RAM is; -1 = it is no such */
 	int pagemap; /* opened while that is possible, for mem_save() */
 	u8 *base;
 	u64 low, high;	/* RAM bytes below and above the hole */
@@ -184,7 +185,7 @@ static struct mem *new_from(u64 size, u64 room, u64 rom, int fd, struct err *e)
 		err_set(e, ENOMEM, "memory: out of host memory");
 		return NULL;
 	}
-	m->file = -1;
+	m->file = m->shared = -1;
 	m->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	m->low = size < MEM_LOW_MAX ? size : MEM_LOW_MAX;
 	m->high = size - m->low;
@@ -217,6 +218,31 @@ fail:
 	return NULL;
 }
 
+int mem_share(struct mem *m, struct err *e)
+{
+	struct mem_part part[MEM_PARTS];
+	void *p;
+
+	m->shared = memfd_create("guest-ram", MFD_CLOEXEC);
+	if (m->shared < 0 || ftruncate(m->shared, (off_t)mem_size(m)) < 0)
+		return err_set(e, errno, "memory: cannot be shared: %s", strerror(errno));
+	mem_parts(m, part);
+	for (unsigned i = 0; i < MEM_PARTS; i++) {
+		if (!part[i].len)
+			continue;
+		p = mmap(part[i].host, part[i].len, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, m->shared, (off_t)part[i].file);
+		if (p == MAP_FAILED)
+			return err_set(e, errno, "memory: cannot be shared: %s", strerror(errno));
+	}
+	return 0;
+}
+
+int mem_shared_fd(const struct mem *m)
+{
+	return m->shared;
+}
+
 struct mem *mem_new(u64 size, struct err *e)
 {
 	return new_from(size, 0, 0, -1, e);
@@ -244,6 +270,8 @@ void mem_free(struct mem *m)
 		release_windows(m->offset, m->span, NR_WINDOWS);
 	if (m->file >= 0)
 		close(m->file);
+	if (m->shared >= 0)
+		close(m->shared);
 	if (m->pagemap >= 0)
 		close(m->pagemap);
 	free(m);
@@ -382,7 +410,9 @@ bool mem_discard(struct mem *m, gpa_t gpa, u64 len)
 	if (!p)
 		return false;
 	/* Over a file, dropping the copy would bring the file's page back: cover it. */
-	if (m->file < 0 || r || mmap(p, len, PROT_READ | PROT_WRITE,
+	if (m->shared >= 0)
+		madvise(p, len, MADV_REMOVE);
+	else if (m->file < 0 || r || mmap(p, len, PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
 				0) == MAP_FAILED)
 		madvise(p, len, MADV_DONTNEED);

@@ -44,6 +44,12 @@ struct mem *mem_new_file(u64 size, int fd, struct err *e) MUST_CHECK;
  * @rom bytes that end at 4 GiB, for firmware (a multiple of 4 KiB, at most MEM_ROM_MAX).
  */
 struct mem *mem_new_room(u64 size, u64 room, u64 rom, struct err *e) MUST_CHECK;
+/*
+ * Make fresh RAM a file that other processes can map (mem_parts() says where): no huge pages.
+ * On failure only mem_free() may follow.
+ */
+int mem_share(struct mem *m, struct err *e) MUST_CHECK;
+int mem_shared_fd(const struct mem *m); /* -1 if it is another kind */
 void mem_free(struct mem *m);
 
 /* -- memory above RAM: hot-plugged, or files ---------------------------------------------- */

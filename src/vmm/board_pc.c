@@ -396,6 +396,23 @@ static int plug_pmems(struct vm *vm, struct err *e)
 	return 0;
 }
 
+static int plug_vhosts(struct vm *vm, struct err *e)
+{
+	unsigned slot = SLOT_DISK;
+
+	for (u32 i = 0; i < vm->cfg->nr_vhosts; i++) {
+		struct vhost_device d;
+
+		while (slot < PCI_NR_SLOTS && pci_host_slot(vm->pci, slot))
+			slot++;
+		if (slot == PCI_NR_SLOTS)
+			return err_set(e, ENOSPC, "--vhost-user: no PCI slot is free");
+		TRY(vhosts_device(vm, i, &d, e));
+		TRY(plug_virtio(vm, slot, d.class, "vhost-user", &d.cfg, e));
+	}
+	return 0;
+}
+
 static int plug_virtio_devices(struct vm *vm, struct err *e)
 {
 	const struct virtio_rng_cfg rng = { .fill = random_bytes,
@@ -434,6 +451,7 @@ static int plug_virtio_devices(struct vm *vm, struct err *e)
 		agent_ports(vm->agent, &c);
 		TRY(plug_virtio(vm, SLOT_AGENT, &virtio_console_class, "agent", &c, e));
 	}
+	TRY(plug_vhosts(vm, e));
 	return plug_pmems(vm, e);
 }
 

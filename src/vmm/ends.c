@@ -101,6 +101,7 @@ static int open_mmds(struct vm *vm, struct err *e)
 int ends_open(struct vm *vm, struct err *e)
 {
 	TRY(open_vsock(vm, e));
+	TRY(vhosts_open(vm, e));
 	return open_mmds(vm, e);
 }
 
@@ -109,6 +110,7 @@ void ends_close(struct vm *vm)
 	for (u32 i = 0; i < vm->cfg->nr_nets; i++)
 		mmds_port_free(vm->mmds_port[i]);
 	mmds_free(vm->mmds);
+	vhosts_close(vm);
 	vsock_unix_free(vm->vsock);
 }
 

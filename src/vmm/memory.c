@@ -83,11 +83,16 @@ int memory_new(struct vm *vm, struct err *e)
 
 	TRY(measure(vm, &room, e));
 	if (vm->mem) /* a snapshot's */
-		return room ? err_set(e, ENOTSUP, "memory hot-plug and pmem: not with a snapshot") : 0;
+		return room || vm->cfg->nr_vhosts ?
+			       err_set(e, ENOTSUP,
+				       "memory hot-plug, pmem and vhost-user: not with a snapshot") :
+			       0;
 	TRY(rom_size(vm, &rom, e));
 	vm->mem = mem_new_room(vm->cfg->memory, room, rom, e);
 	if (!vm->mem)
 		return -e->code;
+	if (vm->cfg->nr_vhosts)
+		TRY(mem_share(vm->mem, e));
 	at = mem_room(vm->mem);
 	if (hotplug_size(vm))
 		TRY(mem_map(vm->mem, at, hotplug_size(vm), -1, false, e));

@@ -153,8 +153,9 @@ static int check(const struct vm *vm, const struct snapshot_save *o, struct err 
 	if (vm->agent)
 		return err_set(e, ENOTSUP, "snapshot: the VM runs one command for its caller (--), "
 			       "which cannot be saved");
-	if (vm->cfg->memhp.present || vm->cfg->nr_pmems)
-		return err_set(e, ENOTSUP, "snapshot: memory hot-plug and pmem cannot be saved");
+	if (vm->cfg->memhp.present || vm->cfg->nr_pmems || vm->cfg->nr_vhosts)
+		return err_set(e, ENOTSUP,
+			       "snapshot: memory hot-plug, pmem and vhost-user cannot be saved");
 	if (*vm->cfg->firmware.path)
 		return err_set(e, ENOTSUP, "snapshot: a machine with --firmware cannot be saved");
 	for (u32 i = 0; i < vm->cfg->nr_disks && o->freeze; i++)

@@ -91,6 +91,7 @@ struct vm {
 		struct blk *blk; /* to flush it; NULL: read-only */
 		struct dev *dev; /* transport */
 	} pmem[CFG_PMEMS];
+	struct vhost_user *vhost[CFG_VHOSTS];
 	struct mmds *mmds;
 	struct net_port *mmds_port[CFG_NETS]; /* in front of net[i]; NULL: not there */
 
@@ -135,6 +136,18 @@ int board_mmio_cmdline(const struct vm *vm, char *text, size_t size, struct err 
 int memory_new(struct vm *vm, struct err *e) MUST_CHECK;
 void memory_close(struct vm *vm); /* what stands behind pmem devices; after the board */
 gpa_t memory_hotplug_base(const struct vm *vm);
+
+/* -- vhosts.c: devices of other processes ---------------------------------------------- */
+
+int vhosts_open(struct vm *vm, struct err *e) MUST_CHECK; /* before the board, after memory */
+void vhosts_close(struct vm *vm);				    /* after it */
+
+struct vhost_device { /* for virtio_pci_new() */
+	const struct virtio_class *class;
+	struct virtio_vhost_cfg cfg;
+	u8 config[VIRTIO_CONFIG_MAX];
+};
+int vhosts_device(struct vm *vm, unsigned n, struct vhost_device *ret, struct err *e) MUST_CHECK;
 
 /* -- ends.c: host ends of the devices beyond disks and networks --------------------- */
 

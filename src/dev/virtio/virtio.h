@@ -24,6 +24,7 @@ struct blk;
 struct chr;
 struct net_port;
 struct pci_host;
+struct vhost_user;
 struct vsock_backend;
 struct virtio;
 struct virtio_class;
@@ -51,7 +52,8 @@ void virtio_offer_packed(struct dev *transport);
 
 extern const struct virtio_class virtio_blk_class, virtio_net_class, virtio_console_class,
 	virtio_rng_class, virtio_vsock_class, virtio_9p_class, virtio_fs_class,
-	virtio_balloon_class, virtio_pmem_class, virtio_mem_class;
+	virtio_balloon_class, virtio_pmem_class, virtio_mem_class,
+	virtio_vhost_net_class, virtio_vhost_blk_class, virtio_vhost_fs_class;
 
 struct virtio_blk_cfg {
 	struct blk *blk;
@@ -156,6 +158,15 @@ struct virtio_mem_cfg {
 /* @d is the transport. @bytes: a multiple of block, at most size. */
 void virtio_mem_resize(struct dev *d, u64 bytes);
 void virtio_mem_get(struct dev *d, u64 *ret_plugged, u64 *ret_wanted);
+
+struct virtio_vhost_cfg { /* virtio_vhost_*_class */
+	struct vhost_user *vu; /* net/vhost_user.h */
+	u64 features;	       /* device bits the guest may have, if the back end can do them, */
+	u64 own_features;      /* and those that only concern the configuration */
+	const void *config;
+	u16 config_len;
+	unsigned nr_queues;
+};
 
 struct virtio_share_cfg { /* virtio_9p_class and virtio_fs_class */
 	int dir_fd; /* open directory to share; borrowed */
