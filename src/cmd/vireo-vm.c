@@ -22,6 +22,7 @@
 #include "cpu/cpu.h"
 #include "jail/jail.h"
 #include "jail/root.h"
+#include "mem/mem.h"
 #include "os/opener.h"
 #include "os/os.h"
 #include "vmm/snapshot.h"
@@ -354,6 +355,7 @@ static int serve(struct api *api, const struct fc_options *o, const struct host 
 
 	if (status)
 		return status;
+	mem_prepare();
 	if (!o->no_seccomp && confine(e))
 		return FC_EXIT_ERROR;
 	if (o->config_file && api_start_config(api, &c, e))
