@@ -293,6 +293,8 @@ static int load(struct vm *vm, struct state *s, const struct snapshot_load *o, u
 	r = set_clocks(vm, &s->m, forward, &tsc, e);
 	if (!r)
 		r = load_all(vm, s, tsc, e);
+	if (!r)
+		r = board_new_generation(vm, true, e);
 	pthread_mutex_unlock(&vm->lock);
 	if (r)
 		return r;
