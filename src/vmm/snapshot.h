@@ -18,6 +18,8 @@
 #include "base/err.h"
 #include "base/types.h"
 
+#define SNAPSHOT_VERSION 1 /* of the state file */
+
 struct opener;
 struct vm;
 struct vm_config;
