@@ -7,11 +7,6 @@
  */
 #include "cpu/soft/translate.h"
 
-static bool is_homed(unsigned g)
-{
-	return g == R10 || g == R11 || g == R15;
-}
-
 static bool is_bit_string(const struct insn *i)
 {
 	bool op = i->op == 0xa3 || i->op == 0xab || i->op == 0xb3 || i->op == 0xbb;
@@ -26,7 +21,7 @@ static void get_number(struct trans *t, const struct insn *i)
 	struct emit *e = &t->e;
 	unsigned g = i->reg;
 
-	if (is_homed(g))
+	if (trans_is_homed(g))
 		e_mem(e, true, i->opsize == 8 ? 0x8b : 0x63, R11, RSP, GPROFF(g));
 	else
 		e_rr(e, true, i->opsize == 8 ? 0x8b : 0x63, R11, g == RSP ? HOST_RSP : g);

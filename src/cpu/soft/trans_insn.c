@@ -2,35 +2,13 @@
 /*
  * trans_insn.c - host code for one guest instruction
  *
- * Guest registers that have no host register (r10, r11, r15) are loaded into a
- * scratch register, used, and stored back. With a memory operand, r10 holds the
+ * Guest registers that have no host register: trans_home.c. With a memory operand, r10 holds the
  * guest address and r11 the table entry; when a data operand needs a scratch too,
  * the two are first added into r10.
  */
 #include "cpu/soft/translate.h"
 
 #include <stddef.h>
-
-static bool is_homed(unsigned g)
-{
-	return g == R10 || g == R11 || g == R15;
-}
-
-/* Host register of a guest register that has one. */
-static unsigned host_reg(unsigned g)
-{
-	return g == RSP ? HOST_RSP : g;
-}
-
-static void load_home(struct trans *t, unsigned scratch, unsigned g)
-{
-	e_load(&t->e, scratch, RSP, GPROFF(g));
-}
-
-static void store_home(struct trans *t, unsigned scratch, unsigned g)
-{
-	e_store(&t->e, scratch, RSP, GPROFF(g));
-}
 
 /* -- through the interpreter ------------------------------------------------------------ */
 
@@ -67,9 +45,9 @@ static unsigned ea_reg(struct trans *t, unsigned g, unsigned scratch)
 {
 	if (g == REG_NONE)
 		return REG_NONE;
-	if (!is_homed(g))
-		return host_reg(g);
-	load_home(t, scratch, g);
+	if (!trans_is_homed(g))
+		return trans_host_reg(g);
+	trans_load_home(t, scratch, g);
 	return scratch;
 }
 
@@ -105,132 +83,27 @@ void trans_ea(struct trans *t, const struct insn *i)
 
 /* -- generic instructions --------------------------------------------------------------------- */
 
-/* One operand field: which guest register, and how it is used. */
-struct field_use {
-	u8 *host; /* where opmap wants the host register */
-	u8 g;
-	bool read, write;
-};
-
-static bool is_high_byte(const struct insn *i, unsigned reg, unsigned size)
+static bool may_fault(const struct insn *i)
 {
-	return size == 1 && !i->rex && i->enc == ENC_LEGACY && reg >= 4 && reg < 8;
-}
-
-static void add_use(struct field_use *u, unsigned *n, u8 *host, unsigned g, unsigned acc,
-		    unsigned size)
-{
-	u[(*n)++] = (struct field_use){
-		.host = host, .g = (u8)g, .read = acc & OP_R || size < 4, .write = acc & OP_W,
-	};
-}
-
-/* GPR fields of @i, high-byte registers excluded: those stay as they are. EVEX has a fifth bit that
- * does not matter for them. */
-static unsigned collect_uses(const struct insn *i, struct opmap *m, struct field_use u[3])
-{
-	unsigned n = 0;
-
-	if (i->reg_kind == OK_GPR && !is_high_byte(i, i->reg, i->reg_size))
-		add_use(u, &n, &m->reg, i->reg & 15, i->reg_acc, i->reg_size);
-	if (i->rm_kind == OK_GPR && !i->is_mem && !is_high_byte(i, i->rm, i->rm_size))
-		add_use(u, &n, &m->rm, i->rm & 15, i->rm_acc, i->rm_size);
-	if (i->vvvv_kind == OK_GPR)
-		add_use(u, &n, &m->vvvv, i->vvvv, i->vvvv_acc, 8);
-	return n;
-}
-
-/* A scratch register for guest register g: its own number if that is a scratch and free. */
-static unsigned pick_scratch(unsigned g, unsigned *free_mask)
-{
-	unsigned s = g == R10 && *free_mask & 1 ? R10 : *free_mask & 2 ? R11 : R10;
-
-	*free_mask &= s == R10 ? ~1u : ~2u;
-	return s;
-}
-
-struct homes {
-	unsigned n;
-	u8 g[3], scratch[3];
-	bool read[3], write[3];
-};
-
-/* Fill opmap's GPR fields; false: more homed registers than scratch registers. */
-static bool assign_regs(const struct insn *i, struct opmap *m, struct homes *h, unsigned free_mask)
-{
-	struct field_use u[3];
-	unsigned n = collect_uses(i, m, u);
-
-	h->n = 0;
-	for (unsigned k = 0; k < n; k++) {
-		unsigned q = 0;
-
-		if (!is_homed(u[k].g)) {
-			*u[k].host = (u8)host_reg(u[k].g);
-			continue;
-		}
-		while (q < h->n && h->g[q] != u[k].g)
-			q++;
-		if (q == h->n) {
-			if (!free_mask)
-				return false;
-			h->g[q] = u[k].g;
-			h->scratch[q] = (u8)pick_scratch(u[k].g, &free_mask);
-			h->read[q] = h->write[q] = false;
-			h->n++;
-		}
-		h->read[q] |= u[k].read;
-		h->write[q] |= u[k].write;
-		*u[k].host = h->scratch[q];
-	}
-	return true;
-}
-
-static void load_homes(struct trans *t, const struct homes *h)
-{
-	for (unsigned k = 0; k < h->n; k++)
-		if (h->read[k])
-			load_home(t, h->scratch[k], h->g[k]);
-}
-
-static void store_homes(struct trans *t, const struct homes *h)
-{
-	for (unsigned k = 0; k < h->n; k++)
-		if (h->write[k])
-			store_home(t, h->scratch[k], h->g[k]);
-}
-
-static struct opmap plain_map(const struct insn *i)
-{
-	return (struct opmap){
-		.reg = i->reg_kind == OK_EXT ? (i->modrm >> 3) & 7 : i->reg,
-		.rm = i->rm,
-		.vvvv = i->vvvv,
-	};
-}
-
-/* AH..BH in one field and, only on the host, a register that needs REX in the other. */
-static bool mixes_high_byte(const struct insn *i, const struct opmap *m)
-{
-	bool high = (i->reg_kind == OK_GPR && is_high_byte(i, i->reg, i->reg_size)) ||
-		    (i->rm_kind == OK_GPR && is_high_byte(i, i->rm, i->rm_size));
-
-	return high && (m->reg | m->rm) & 8;
+	return i->cls != CLS_INT || ((i->op & 0xfe) == 0xf6 && i->map == MAP_1); /* DIV */
 }
 
 static void put_reg_insn(struct trans *t, const struct insn *i)
 {
-	struct opmap m = plain_map(i);
+	struct opmap m = trans_plain_map(i);
 	struct homes h;
 
-	if (!assign_regs(i, &m, &h, 3) || mixes_high_byte(i, &m)) {
+	if (!trans_assign(i, &m, &h, 3) || trans_mixes_high_byte(i, &m)) {
+		trans_homes_drop(t);
 		by_interpreter(t, i);
 		return;
 	}
 	trans_flags_for(t, i);
-	load_homes(t, &h);
+	trans_use_held(t, &h, &m, i);
+	if (may_fault(i))
+		trans_homes_flush(t);
 	e_insn(&t->e, i, &m);
-	store_homes(t, &h);
+	trans_hold(t, &h);
 }
 
 /* xchg low byte, high byte of rax..rbx: makes AH..BH usable beside REX. */
@@ -263,7 +136,7 @@ static void set_high_byte(struct trans *t, unsigned reg)
 static void emit_on_memory(struct trans *t, const struct insn *i, struct opmap *m,
 			   const struct homes *h)
 {
-	bool write = i->rm_acc & OP_W, high = i->reg_kind == OK_GPR && is_high_byte(i, i->reg, i->reg_size);
+	bool write = i->rm_acc & OP_W, high = i->reg_kind == OK_GPR && trans_is_high_byte(i, i->reg, i->reg_size);
 
 	trans_flags_for(t, i);
 	m->mem = true;
@@ -272,7 +145,7 @@ static void emit_on_memory(struct trans *t, const struct insn *i, struct opmap *
 	if (high || (h->n && h->read[0])) {
 		lea_full(t, true, R10, R11, 1, m->disp);
 		m->index = REG_NONE, m->disp = 0;
-		load_homes(t, h);
+		trans_load_homes(t, h);
 	}
 	if (high) {
 		get_high_byte(t, i->reg);
@@ -281,7 +154,8 @@ static void emit_on_memory(struct trans *t, const struct insn *i, struct opmap *
 	e_insn(&t->e, i, m);
 	if (high && i->reg_acc & OP_W)
 		set_high_byte(t, i->reg);
-	store_homes(t, h);
+	else if (!high)
+		trans_hold(t, h);
 }
 
 /*
@@ -329,15 +203,15 @@ static enum align alignment_of(const struct trans *t, const struct insn *i)
 /* CMPXCHG r/m8, AH..BH: al is its operand too, so it cannot be swapped away. */
 static bool is_cmpxchg_high(const struct insn *i)
 {
-	return i->map == MAP_0F && i->op == 0xb0 && is_high_byte(i, i->reg, 1);
+	return i->map == MAP_0F && i->op == 0xb0 && trans_is_high_byte(i, i->reg, 1);
 }
 
 /* BMI with a memory source and two homed registers: the source is loaded into r10 first. */
 static bool is_loadable(const struct insn *i)
 {
 	return i->enc == ENC_VEX && i->cls == CLS_INT && i->rm_acc == OP_R &&
-	       i->reg_kind == OK_GPR && i->vvvv_kind == OK_GPR && is_homed(i->reg) &&
-	       is_homed(i->vvvv) && i->mem_size >= 4;
+	       i->reg_kind == OK_GPR && i->vvvv_kind == OK_GPR && trans_is_homed(i->reg) &&
+	       trans_is_homed(i->vvvv) && i->mem_size >= 4;
 }
 
 /*
@@ -355,23 +229,23 @@ static void put_loaded(struct trans *t, const struct insn *i)
 	trans_flags_for(t, i);
 	e_insn(&t->e, &mov, &load);
 	if (i->vvvv_acc & OP_R)
-		load_home(t, R11, i->vvvv);
+		trans_load_home(t, R11, i->vvvv);
 	e_insn(&t->e, i, &m);
 	if (i->vvvv_acc & OP_W)
-		store_home(t, R11, i->vvvv);
-	store_home(t, R10, i->reg); /* MULX: reg wins when both are the same */
+		trans_store_home(t, R11, i->vvvv);
+	trans_store_home(t, R10, i->reg); /* MULX: reg wins when both are the same */
 }
 
 static void put_mem_insn(struct trans *t, const struct insn *i)
 {
-	struct opmap m = plain_map(i);
+	struct opmap m = trans_plain_map(i);
 	struct homes h;
 
-	if (!assign_regs(i, &m, &h, 2) && is_loadable(i)) {
+	if (!trans_assign(i, &m, &h, 2) && is_loadable(i)) {
 		put_loaded(t, i);
 		return;
 	}
-	if (!assign_regs(i, &m, &h, 2) || is_cmpxchg_high(i)) {
+	if (!trans_assign(i, &m, &h, 2) || is_cmpxchg_high(i)) {
 		by_interpreter(t, i);
 		return;
 	}
@@ -403,23 +277,23 @@ static void put_lea(struct trans *t, const struct insn *i)
 	trans_ea(t, &plain);
 	if (i->opsize == 2) { /* keep the upper bits */
 		struct insn mov = { .op = 0x89, .has_modrm = true, .opsz = true };
-		struct opmap m = { .reg = R10, .rm = (u8)host_reg(i->reg) };
+		struct opmap m = { .reg = R10, .rm = (u8)trans_host_reg(i->reg) };
 
-		if (is_homed(i->reg)) {
-			load_home(t, R11, i->reg);
+		if (trans_is_homed(i->reg)) {
+			trans_load_home(t, R11, i->reg);
 			m.rm = R11;
 		}
 		e_insn(&t->e, &mov, &m);
-		if (is_homed(i->reg))
-			store_home(t, R11, i->reg);
+		if (trans_is_homed(i->reg))
+			trans_store_home(t, R11, i->reg);
 		return;
 	}
-	if (is_homed(i->reg)) {
+	if (trans_is_homed(i->reg)) {
 		if (i->opsize == 4)
 			e_rr(&t->e, false, 0x89, R10, R10);
-		store_home(t, R10, i->reg);
+		trans_store_home(t, R10, i->reg);
 	} else {
-		e_rr(&t->e, i->opsize == 8, 0x89, R10, host_reg(i->reg));
+		e_rr(&t->e, i->opsize == 8, 0x89, R10, trans_host_reg(i->reg));
 	}
 }
 
@@ -480,12 +354,12 @@ static void push_imm(struct trans *t, u64 val)
 static void push_reg(struct trans *t, unsigned g)
 {
 	check_push(t);
-	if (!is_homed(g)) {
-		commit_push(t, host_reg(g));
+	if (!trans_is_homed(g)) {
+		commit_push(t, trans_host_reg(g));
 		return;
 	}
 	fold_push(t);
-	load_home(t, R10, g);
+	trans_load_home(t, R10, g);
 	store_folded(t);
 }
 
@@ -522,10 +396,10 @@ static void pop_reg(struct trans *t, unsigned g)
 		load_checked(t, HOST_RSP);
 		return;
 	}
-	load_checked(t, is_homed(g) ? R10 : g);
+	load_checked(t, trans_is_homed(g) ? R10 : g);
 	e_lea(&t->e, HOST_RSP, HOST_RSP, 8);
-	if (is_homed(g))
-		store_home(t, R10, g);
+	if (trans_is_homed(g))
+		trans_store_home(t, R10, g);
 }
 
 static void put_leave(struct trans *t)
@@ -608,10 +482,10 @@ static void put_indirect(struct trans *t, const struct insn *i)
 	if (i->is_mem) {
 		trans_ea(t, i);
 		load_checked(t, R10);
-	} else if (is_homed(i->rm)) {
-		load_home(t, R10, i->rm);
+	} else if (trans_is_homed(i->rm)) {
+		trans_load_home(t, R10, i->rm);
 	} else {
-		e_mov(&t->e, R10, host_reg(i->rm));
+		e_mov(&t->e, R10, trans_host_reg(i->rm));
 	}
 	if (call) {
 		trans_check_canonical(t);
@@ -693,10 +567,23 @@ static bool is_pause(const struct insn *i)
 	return i->map == MAP_1 && i->op == 0x90 && i->rep == 0xf3 && i->reg_kind == OK_NONE;
 }
 
+/* Registers only, and the host's own instruction. */
+bool trans_is_plain(const struct trans *t, const struct insn *i)
+{
+	if (i->is_mem || i->attr & (IA_BRANCH | IA_STACK | IA_STRING | IA_ENDS) || !may_copy(t, i) || is_pause(i))
+		return false;
+	return i->map != MAP_1 || (i->op != 0x8d && i->op != 0xfc && !(i->op >= 0xa0 && i->op <= 0xa3));
+}
+
 void trans_insn(struct trans *t, const struct insn *i)
 {
 	if (i->cls == CLS_INT && !i->lock && is_nop(i))
 		return;
+	if (trans_is_plain(t, i)) {
+		put_reg_insn(t, i);
+		return;
+	}
+	trans_homes_drop(t);
 	if (i->cls == CLS_INT && i->attr & IA_BRANCH && !i->lock) {
 		put_branch(t, i);
 		return;
@@ -715,8 +602,6 @@ void trans_insn(struct trans *t, const struct insn *i)
 		put_moffs(t, i);
 	else if (i->is_mem && i->mem_size)
 		put_mem_insn(t, i);
-	else if (i->is_mem)
-		by_interpreter(t, i);
 	else
-		put_reg_insn(t, i);
+		by_interpreter(t, i);
 }

@@ -79,18 +79,13 @@ static void fold(struct trans *t, i32 disp)
 	e_insn(&t->e, &lea, &m);
 }
 
-static bool is_homed(unsigned g)
-{
-	return g == R10 || g == R11 || g == R15;
-}
-
 static void store_slot(struct trans *t, const struct insn *i, i32 off)
 {
 	struct emit *e = &t->e;
 
 	if (i->op == 0x68 || i->op == 0x6a) { /* mov qword [r11 + off], simm32 */
 		e8(e, 0x49), e8(e, 0xc7), e8(e, 0x83), e32(e, (u32)off), e32(e, (u32)i->imm);
-	} else if (is_homed(i->reg)) {
+	} else if (trans_is_homed(i->reg)) {
 		e_load(e, R10, RSP, GPROFF(i->reg));
 		e_store(e, R10, R11, off);
 	} else {
@@ -102,7 +97,7 @@ static void load_slot(struct trans *t, const struct insn *i, i32 off)
 {
 	struct emit *e = &t->e;
 
-	if (is_homed(i->reg)) {
+	if (trans_is_homed(i->reg)) {
 		e_load(e, R10, R11, off);
 		e_store(e, R10, RSP, GPROFF(i->reg));
 	} else {
@@ -174,6 +169,7 @@ void trans_run_cold(struct trans *t, const struct run *r)
 		e_store(e, R11, RSP, VOFF(jr.site));
 		trans_insn(t, &t->in[t->k]);
 	}
+	trans_homes_drop(t);
 	if (!t->ended)
 		e_patch(e, e_jmp_hole(e), r->back);
 }

@@ -15,14 +15,9 @@
 
 #define SYSRET_FLAGS 0x3c7fd7u
 
-static bool is_homed(unsigned g)
-{
-	return g == R10 || g == R11 || g == R15;
-}
-
 static void put_reg(struct trans *t, unsigned g, unsigned host) /* guest g = host, 64 bits */
 {
-	if (is_homed(g))
+	if (trans_is_homed(g))
 		e_store(&t->e, host, RSP, GPROFF(g));
 	else
 		e_mov(&t->e, g == RSP ? HOST_RSP : g, host);
@@ -31,7 +26,7 @@ static void put_reg(struct trans *t, unsigned g, unsigned host) /* guest g = hos
 /* host = guest g, or its low half */
 static void get_reg(struct trans *t, unsigned host, unsigned g, bool w)
 {
-	if (is_homed(g))
+	if (trans_is_homed(g))
 		e_mem(&t->e, w, 0x8b, host, RSP, GPROFF(g));
 	else
 		e_rr(&t->e, w, 0x89, g == RSP ? HOST_RSP : g, host);
@@ -223,7 +218,7 @@ static void put_mov_from_seg(struct trans *t, const struct insn *i)
 	e_mem(e, false, 0x0fb7, R10, RSP, seg_off(i->reg) + (i32)offsetof(struct x86_seg, sel));
 	if (i->opsize > 2) {
 		put_reg(t, i->rm, R10);
-	} else if (is_homed(i->rm)) {
+	} else if (trans_is_homed(i->rm)) {
 		store16(e, R10, GPROFF(i->rm));
 	} else {
 		e8(e, 0x66);

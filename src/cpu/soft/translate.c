@@ -624,10 +624,13 @@ static void emit_body(struct trans *t)
 
 	for (t->k = 0; t->k < t->n; t->k++) {
 		t->host[t->k] = t->e.p;
-		if (t->k == t->poll_at)
+		if (t->k == t->poll_at) {
+			trans_homes_drop(t);
 			put_poll(t);
+		}
 		n = trans_run_length(t);
 		if (n) {
+			trans_homes_drop(t);
 			trans_run(t, n);
 			while (--n) /* the state inside is that at its start: jit_fault() goes back there */
 				t->host[++t->k] = t->e.p;
@@ -637,6 +640,7 @@ static void emit_body(struct trans *t)
 		if (t->ended || t->e.full || t->nr_slow > MAX_SLOW - 4)
 			break;
 	}
+	trans_homes_drop(t);
 	if (t->ended) {
 		t->n = t->k + 1; /* may be before the last: the interpreter's STI */
 	} else {
@@ -738,6 +742,8 @@ static void begin(struct trans *t, struct vcpu *v, gpa_t gpa, u32 key, u64 page_
 	t->ended = t->packed = t->out_of_line = t->straddles = false;
 	t->tail_of = 0;
 	t->packed_at = 0;
+	t->held[0] = t->held[1] = REG_NONE;
+	t->held_dirty[0] = t->held_dirty[1] = false;
 	t->exact_flags = v->cfg.exact_flags;
 	t->max_insns = v->cfg.max_block ? v->cfg.max_block : MAX_INSNS;
 	t->page_va = page_va;

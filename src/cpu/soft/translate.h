@@ -62,6 +62,8 @@ struct trans {
 	bool exact_flags; /* tests: every flag is live everywhere */
 	bool ended;	  /* a jump out was emitted: nothing follows */
 	bool packed;	  /* live flags are in jr.packed now, not in EFLAGS */
+	u8 held[2];	  /* guest register that r10, r11 hold; REG_NONE */
+	bool held_dirty[2]; /* and not its home yet */
 	u32 packed_at;	  /* the same where instruction k may fault: bit k */
 	bool out_of_line; /* cold copies of a run: jr.site is set before each */
 	struct insn in[MAX_INSNS];
@@ -130,6 +132,37 @@ static inline gpa_t trans_gpa(const struct trans *t) /* of instruction t->k */
 {
 	return (t->gpa & ~0xfffull) | (t->rip[t->k] & 0xfff);
 }
+
+/* -- trans_home.c: guest registers without a host register -- */
+
+/* Those one instruction uses, and where they are meanwhile. */
+struct homes {
+	unsigned n;
+	u8 g[3], scratch[3];
+	bool read[3], write[3];
+};
+
+bool trans_is_homed(unsigned g);
+unsigned trans_host_reg(unsigned g); /* of one that is not homed */
+void trans_load_home(struct trans *t, unsigned scratch, unsigned g);
+void trans_store_home(struct trans *t, unsigned scratch, unsigned g);
+struct opmap trans_plain_map(const struct insn *i);
+bool trans_is_high_byte(const struct insn *i, unsigned reg, unsigned size);
+/* AH..BH in one field and, only on the host, a register that needs REX in the other. */
+bool trans_mixes_high_byte(const struct insn *i, const struct opmap *m);
+/* Fill opmap's GPR fields, with r10 (bit 0 of @free_mask) and r11 (bit 1) for homed ones; false: there
+ * are more of those. */
+bool trans_assign(const struct insn *i, struct opmap *m, struct homes *h, unsigned free_mask);
+void trans_load_homes(struct trans *t, const struct homes *h);
+void trans_store_homes(struct trans *t, const struct homes *h);
+/* Scratch registers go on holding @h's registers; where they are held already, and the rest loaded; to
+ * memory, and forgotten. */
+void trans_hold(struct trans *t, const struct homes *h);
+void trans_use_held(struct trans *t, struct homes *h, struct opmap *m, const struct insn *i);
+void trans_homes_flush(struct trans *t);
+void trans_homes_drop(struct trans *t);
+
+bool trans_is_plain(const struct trans *t, const struct insn *i);
 
 /* Emit instruction t->k. */
 void trans_insn(struct trans *t, const struct insn *i);
