@@ -409,6 +409,37 @@ static unsigned bytes_kreg(u8 *b)
 			     bytes_vex_map(b, 3, 3, 0x30);
 }
 
+static u8 near_base;   /* base register of this stream's class "near" */
+static bool near_often; /* it has many of those */
+
+/* Operands near each other: [near_base + disp8] of moves and arithmetic. */
+static unsigned bytes_near(u8 *b)
+{
+	static const u8 op[] = { 0x8b, 0x8b, 0x8b, 0x89, 0x89, 0x89, 0x8a, 0x88, 0x01, 0x03, 0x11, 0x13,
+				 0x29, 0x39, 0x3b, 0x63, 0x85, 0xff, 0xf7, 0x83, 0xd1, 0xd3, 0x87 };
+	static const u8 op0f[] = { 0xb6, 0xb7, 0xbe, 0xaf, 0x44, 0x4f, 0x10, 0x11, 0x28, 0x29, 0x6f,
+				   0x7f, 0x2e, 0x58, 0xef, 0x94 };
+	bool rex = mode == 8 && (near_base & 8 || rnd_pct(70));
+	u8 disp = (u8)(rnd_pct(80) ? 8 * (rnd() & 15) : rnd());
+	unsigned n = 0, reg = rnd() & 7;
+
+	if (rnd_pct(20))
+		b[n++] = (u8[]){ 0x66, 0xf3, 0xf2 }[rnd_below(3)];
+	if (rex)
+		b[n++] = 0x40 | (u8)(rnd() & 0xc) | near_base >> 3;
+	if (rnd_pct(60)) {
+		b[n++] = op[rnd_below(array_len(op))];
+	} else {
+		b[n++] = 0x0f;
+		b[n++] = op0f[rnd_below(array_len(op0f))];
+	}
+	b[n++] = (u8)(0x40 | reg << 3 | (near_base & 7));
+	if ((near_base & 7) == 4)
+		b[n++] = 0x24;
+	b[n++] = disp;
+	return put_tail(b, n);
+}
+
 static unsigned bytes_xsave(u8 *b)
 {
 	unsigned n = rnd_pct(10) ? put_prefixes(b, false) : mode == 8 && rnd_pct(50) ? 1 : 0;
@@ -535,6 +566,12 @@ static bool is_xsave(const struct insn *i)
 	return i->cls == CLS_XSAVE;
 }
 
+static bool is_near(const struct insn *i)
+{
+	return i->is_mem && i->base == near_base && !(i->attr & IA_BRANCH) &&
+	       (i->cls == CLS_INT || i->cls == CLS_VEC);
+}
+
 /* More specific classes first: nd_class_of() takes the first that accepts. */
 const struct nd_class nd_classes[] = {
 	{ "stack", 5, bytes_stack, is_stack },
@@ -545,7 +582,7 @@ const struct nd_class nd_classes[] = {
 	{ "fma", 4, bytes_fma, is_fma },	   { "avx", 12, bytes_avx, is_avx },
 	{ "avx512", 12, bytes_evex, is_evex },	   { "opmask", 3, bytes_kreg, is_kreg },
 	{ "xsave", 2, bytes_xsave, is_xsave },
-	{ "system", 2, bytes_sys, is_sys },
+	{ "system", 2, bytes_sys, is_sys },	   { "near", 0, bytes_near, is_near },
 };
 const unsigned nd_nr_classes = array_len(nd_classes);
 
@@ -725,6 +762,8 @@ static unsigned pick_class(void)
 {
 	unsigned total = 0, k;
 
+	if (near_often && rnd_pct(75))
+		return nd_nr_classes - 1;
 	for (k = 0; k < nd_nr_classes; k++)
 		total += nd_classes[k].weight;
 	total = rnd_below(total);
@@ -808,6 +847,9 @@ bool nd_generate(struct nd_case *c, int only, unsigned want_mode)
 	c->dirty = 0;
 	c->x87_ran = c->xrstor_ran = c->open_end = false;
 	nr = 1 + rnd_below(ND_MAX_INSNS);
+	near_base = (u8)rnd_below(mode);
+	near_base = mode == 8 && rnd_pct(50) ? near_base + 8 : near_base;
+	near_often = rnd_pct(20);
 	avx512 = only >= 0 ? !strcmp(nd_classes[only].name, "avx512") ||
 				     !strcmp(nd_classes[only].name, "opmask") : rnd_pct(40);
 	place_code(c);

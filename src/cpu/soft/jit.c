@@ -722,7 +722,9 @@ static void take_fault_flags(struct vcpu *v)
 {
 	struct block *b = block_at(v->jit, v->jr.pc);
 
-	if (!(b->packed >> v->jr.site & 1))
+	bool cold = v->jr.pc - (u64)v->jit->code.rx > v->jit->cold_low;
+
+	if (!((cold ? b->packed_cold : b->packed) >> v->jr.site & 1))
 		return;
 	v->jr.flags = unpack_flags(v->jr.packed);
 	merge_flags(v);

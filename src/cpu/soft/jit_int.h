@@ -86,17 +86,18 @@ struct block {
 	u64 rip;
 	gpa_t gpa;
 	u32 key;	    /* enum key bits */
+	u32 hash_next;	    /* index + 1; beside what a search compares */
 	u32 start, body, end; /* offsets in the code buffer: verified entry, chained entry, end */
 	u32 cold, cold_end;   /* its exits and slow paths */
 	u32 map;	    /* first of nr_insns entries in insn_map */
-	u32 hash_next, frame_next; /* index + 1 */
+	u32 frame_next;	    /* index + 1 */
 	u32 links_in;	    /* first struct link + 1 */
 	u16 len;	    /* guest bytes */
 	u8 nr_insns;
 	bool dead;
 	u32 straddle; /* not 0: head or tail of an instruction across a page's end, by this number */
 	u32 tail;     /* of a head: its tail's index + 1 */
-	u32 packed; /* bit k: flags are in jr.packed where instruction k may fault */
+	u32 packed, packed_cold; /* bit k: flags are in jr.packed where instruction k may fault */
 	struct {
 		u32 pc;	  /* offset behind the exit's call; 0 = none */
 		u32 hole; /* the jump to patch */

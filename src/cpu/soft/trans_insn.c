@@ -25,7 +25,7 @@ static void by_interpreter(struct trans *t, const struct insn *i)
 
 /* -- effective addresses -------------------------------------------------------------------- */
 
-static bool has_seg_base(const struct insn *i)
+bool trans_has_seg_base(const struct insn *i)
 {
 	return i->mem_seg == SEG_FS || i->mem_seg == SEG_GS;
 }
@@ -53,7 +53,7 @@ static unsigned ea_reg(struct trans *t, unsigned g, unsigned scratch)
 
 static void add_seg_base(struct trans *t, const struct insn *i)
 {
-	if (!has_seg_base(i))
+	if (!trans_has_seg_base(i))
 		return;
 	e_load(&t->e, R11, RSP, VOFF(s.seg) + (i32)(i->mem_seg * sizeof(struct x86_seg)));
 	lea_full(t, true, R10, R11, 1, 0);
@@ -184,7 +184,12 @@ static bool is_fixed_in_page(const struct trans *t, const struct insn *i)
 	u64 a = (u64)i->disp + (i->base == REG_RIP ? t->rip[t->k] + i->len : 0);
 
 	return (i->base == REG_RIP || i->base == REG_NONE) && i->index == REG_NONE && i->adsize == 8 &&
-	       !has_seg_base(i) && !((a ^ (a + i->mem_size - 1)) >> 12);
+	       !trans_has_seg_base(i) && !((a ^ (a + i->mem_size - 1)) >> 12);
+}
+
+bool trans_needs_no_alignment(const struct insn *i)
+{
+	return is_aligned_move(i) || !(i->mem_align || (i->map == MAP_0F && i->op == 0xc7 && i->cls == CLS_INT));
 }
 
 static enum align alignment_of(const struct trans *t, const struct insn *i)
@@ -544,7 +549,7 @@ static bool is_offered(const struct trans *t, const struct insn *i)
 	return i->feat == FT_NONE || i->feat == FT_SHA;
 }
 
-static bool may_copy(const struct trans *t, const struct insn *i)
+bool trans_is_copied(const struct trans *t, const struct insn *i)
 {
 	u32 need = 0;
 
@@ -570,7 +575,7 @@ static bool is_pause(const struct insn *i)
 /* Registers only, and the host's own instruction. */
 bool trans_is_plain(const struct trans *t, const struct insn *i)
 {
-	if (i->is_mem || i->attr & (IA_BRANCH | IA_STACK | IA_STRING | IA_ENDS) || !may_copy(t, i) || is_pause(i))
+	if (i->is_mem || i->attr & (IA_BRANCH | IA_STACK | IA_STRING | IA_ENDS) || !trans_is_copied(t, i) || is_pause(i))
 		return false;
 	return i->map != MAP_1 || (i->op != 0x8d && i->op != 0xfc && !(i->op >= 0xa0 && i->op <= 0xa3));
 }
@@ -592,7 +597,7 @@ void trans_insn(struct trans *t, const struct insn *i)
 		return;
 	if (trans_sys(t, i) || trans_bit(t, i))
 		return;
-	if (!may_copy(t, i) || (t->v->cfg.nr_vcpus > 1 && is_pause(i))) {
+	if (!trans_is_copied(t, i) || (t->v->cfg.nr_vcpus > 1 && is_pause(i))) {
 		by_interpreter(t, i);
 		return;
 	}

@@ -49,14 +49,12 @@ unsigned trans_run_length(const struct trans *t)
 	return n > 1 ? n : 0;
 }
 
-/* r10 = the lowest slot, r11 = its host address; leaves to the cold copy if that fails. */
-static void check_run(struct trans *t, struct run *r)
+/* r10 = guest address -> r11 = its table entry, for @bytes; leaves to the cold copy if that fails. */
+void trans_check_span(struct trans *t, struct run *r, unsigned bytes)
 {
 	struct emit *e = &t->e;
-	i32 bytes = 8 * r->n;
 
-	e_lea(e, R10, HOST_RSP, r->write ? -bytes : 0);
-	e_lea(e, R11, R10, bytes - 1);
+	e_lea(e, R11, R10, (i32)bytes - 1);
 	e_rr(e, false, 0x31, R10, R11);			       /* xor r11d, r10d */
 	e8(e, 0x41), e8(e, 0xf7), e8(e, 0xc3), e32(e, 0x1000); /* test r11d, 0x1000 */
 	r->cross = e_jcc_hole(e, CC_NE);
@@ -69,8 +67,14 @@ static void check_run(struct trans *t, struct run *r)
 	r->miss = e_jcc_hole(e, CC_E);
 }
 
+static void check_run(struct trans *t, struct run *r)
+{
+	e_lea(&t->e, R10, HOST_RSP, r->write ? -8 * (i32)r->n : 0);
+	trans_check_span(t, r, 8u * r->n);
+}
+
 /* lea r11, [r10 + r11 + disp] */
-static void fold(struct trans *t, i32 disp)
+void trans_fold(struct trans *t, i32 disp)
 {
 	struct insn lea = { .op = 0x8d, .has_modrm = true, .is_mem = true, .w = true };
 	struct opmap m = { .reg = R11, .mem = true, .base = R10, .index = R11, .scale = 1,
@@ -107,7 +111,7 @@ static void load_slot(struct trans *t, const struct insn *i, i32 off)
 
 static void put_pushes(struct trans *t, const struct run *r)
 {
-	fold(t, -1);
+	trans_fold(t, -1);
 	for (unsigned n = 0; n < r->n; n++)
 		store_slot(t, &t->in[r->k + n], 8 * (i32)(r->n - 1 - n));
 	e_lea(&t->e, HOST_RSP, HOST_RSP, -8 * (i32)r->n);
@@ -119,7 +123,7 @@ static void put_pops(struct trans *t, const struct run *r)
 	bool ret = is_ret(last);
 	i32 extra = ret && last->op == 0xc2 ? (i32)(last->imm & 0xffff) : 0;
 
-	fold(t, 0);
+	trans_fold(t, 0);
 	for (unsigned n = 0; n + ret < r->n; n++)
 		load_slot(t, &t->in[r->k + n], 8 * (i32)n);
 	if (ret)
@@ -147,6 +151,7 @@ void trans_run(struct trans *t, unsigned n)
 		put_pushes(t, r);
 	else
 		put_pops(t, r);
+	r->packed_end = t->packed;
 	r->back = t->e.p;
 	if (t->v->cfg.off & CPU_OFF_FLAGS && !ret)
 		trans_flags_back(t);
@@ -165,11 +170,17 @@ void trans_run_cold(struct trans *t, const struct run *r)
 	t->packed = r->packed;
 	t->ended = false;
 	for (t->k = r->k; t->k < (unsigned)r->k + r->n; t->k++) {
+		trans_homes_drop(t);
 		e8(e, 0x41), e8(e, 0xbb), e32(e, t->k); /* mov r11d, k */
 		e_store(e, R11, RSP, VOFF(jr.site));
 		trans_insn(t, &t->in[t->k]);
 	}
 	trans_homes_drop(t);
-	if (!t->ended)
-		e_patch(e, e_jmp_hole(e), r->back);
+	if (t->ended)
+		return;
+	if (t->packed && !r->packed_end)
+		trans_unpack_flags(e);
+	else if (!t->packed && r->packed_end)
+		trans_repack_flags(e);
+	e_patch(e, e_jmp_hole(e), r->back);
 }

@@ -170,7 +170,7 @@ void trans_restore_flags(struct emit *e)
 	e_load(e, RAX, RSP, VOFF(jr.rax));
 }
 
-static void pack_flags(struct emit *e)
+void trans_repack_flags(struct emit *e)
 {
 	e_mov(e, R11, RAX);
 	e8(e, 0x9f);			       /* lahf */
@@ -188,16 +188,16 @@ void trans_unpack_flags(struct emit *e)
 
 static void note_packed(struct trans *t)
 {
-	if (t->out_of_line) /* as in the copy in line */
-		return;
-	t->packed_at &= ~BIT(t->k);
-	t->packed_at |= (u32)t->packed << t->k;
+	u32 *at = t->out_of_line ? &t->packed_cold : &t->packed_at;
+
+	*at &= ~BIT(t->k);
+	*at |= (u32)t->packed << t->k;
 }
 
 void trans_pack_flags(struct trans *t)
 {
 	if (!t->packed)
-		pack_flags(&t->e);
+		trans_repack_flags(&t->e);
 	t->packed = true;
 	note_packed(t);
 }
@@ -271,7 +271,7 @@ static void far_jump(struct trans *t, u64 rip)
 	struct emit *e = &t->e;
 
 	if (!t->packed && (t->exact_flags || needed_at(t, rip)))
-		pack_flags(e);
+		trans_repack_flags(e);
 	e_imm(e, R10, rip);
 	if (!is_canonical(rip)) /* straight off the end of the lower half: faults there */
 		forget_branch(e);
@@ -530,7 +530,7 @@ static void put_entries(struct trans *t, u8 **ret_body)
 		e8(e, 0xeb), e8(e, 0); /* jmp over the packing */
 		over = e->p;
 		*ret_body = e->p;
-		pack_flags(e);
+		trans_repack_flags(e);
 		t->packed = true;
 		if (!e->full)
 			over[-1] = (u8)(e->p - over);
@@ -634,7 +634,7 @@ static void emit_body(struct trans *t)
 			trans_run(t, n);
 			while (--n) /* the state inside is that at its start: jit_fault() goes back there */
 				t->host[++t->k] = t->e.p;
-		} else {
+		} else if (!trans_row(t)) {
 			trans_insn(t, &t->in[t->k]);
 		}
 		if (t->ended || t->e.full || t->nr_slow > MAX_SLOW - 4)
@@ -697,7 +697,7 @@ static struct block *finish(struct trans *t, const u8 *start, const u8 *body, co
 		.body = off_of(t, body), .map = j->nr_map,
 		.len = (u16)(t->end_rip - (t->tail_of ? t->page_va : t->rip0)),
 		.nr_insns = (u8)t->n, .straddle = t->tail_of,
-		.packed = t->packed_at,
+		.packed = t->packed_at, .packed_cold = t->packed_cold,
 	};
 	for (unsigned k = 0; k < t->n; k++)
 		j->insn_map[j->nr_map++] = (off_of(t, t->host[k]) - b->start) << 12 |
@@ -741,7 +741,7 @@ static void begin(struct trans *t, struct vcpu *v, gpa_t gpa, u32 key, u64 page_
 	t->poll = t->count = NULL;
 	t->ended = t->packed = t->out_of_line = t->straddles = false;
 	t->tail_of = 0;
-	t->packed_at = 0;
+	t->packed_at = t->packed_cold = 0;
 	t->held[0] = t->held[1] = REG_NONE;
 	t->held_dirty[0] = t->held_dirty[1] = false;
 	t->exact_flags = v->cfg.exact_flags;
@@ -766,7 +766,7 @@ static struct block *put_head(struct trans *t)
 	put_verify(t);
 	e8(e, 0xeb), e8(e, 0);
 	body = e->p;
-	pack_flags(e);
+	trans_repack_flags(e);
 	if (!e->full)
 		body[-1] = (u8)(e->p - body);
 	e_imm(e, R10, t->rip0);

@@ -36,6 +36,7 @@ struct run {
 	u8 k, n;	/* first instruction, how many */
 	bool write;	/* pushes */
 	bool packed;	/* flags are in jr.packed */
+	bool packed_end; /* ... behind it */
 	u8 *cross, *miss, *retry, *back;
 };
 
@@ -64,6 +65,7 @@ struct trans {
 	bool packed;	  /* live flags are in jr.packed now, not in EFLAGS */
 	u8 held[2];	  /* guest register that r10, r11 hold; REG_NONE */
 	bool held_dirty[2]; /* and not its home yet */
+	u32 packed_cold;  /* packed_at of copies out of line */
 	u32 packed_at;	  /* the same where instruction k may fault: bit k */
 	bool out_of_line; /* cold copies of a run: jr.site is set before each */
 	struct insn in[MAX_INSNS];
@@ -115,6 +117,7 @@ void trans_run_cold(struct trans *t, const struct run *r);
 void trans_save_flags(struct emit *e);	/* EFLAGS -> eax, rax -> jr.rax */
 void trans_restore_flags(struct emit *e); /* and back */
 void trans_unpack_flags(struct emit *e);  /* jr.packed -> EFLAGS */
+void trans_repack_flags(struct emit *e);  /* and back; clobbers r11 */
 void trans_lookup(struct emit *e);	/* r11 = the table entry of r10 */
 
 /* System instructions and REP that need not leave translated code (trans_sys.c); false: not one of
@@ -132,6 +135,11 @@ static inline gpa_t trans_gpa(const struct trans *t) /* of instruction t->k */
 {
 	return (t->gpa & ~0xfffull) | (t->rip[t->k] & 0xfff);
 }
+
+/* The row that starts at t->k (trans_row.c); false: there is none. */
+bool trans_row(struct trans *t);
+void trans_check_span(struct trans *t, struct run *r, unsigned bytes);
+void trans_fold(struct trans *t, i32 disp);
 
 /* -- trans_home.c: guest registers without a host register -- */
 
@@ -163,6 +171,10 @@ void trans_homes_flush(struct trans *t);
 void trans_homes_drop(struct trans *t);
 
 bool trans_is_plain(const struct trans *t, const struct insn *i);
+/* The host's own instruction, which the guest may use. */
+bool trans_is_copied(const struct trans *t, const struct insn *i);
+bool trans_has_seg_base(const struct insn *i);
+bool trans_needs_no_alignment(const struct insn *i); /* or faults on the host as on the guest */
 
 /* Emit instruction t->k. */
 void trans_insn(struct trans *t, const struct insn *i);
