@@ -19,10 +19,12 @@
 #include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define DIRECT_MAX  (256u << 10) /* larger reads are copied off this thread */
@@ -417,6 +419,25 @@ static bool is_regular(int fd)
 	return !fstat(fd, &st) && S_ISREG(st.st_mode);
 }
 
+/*
+ * Behind these is another process or machine, which may not answer: io_uring would wait for it
+ * inside the system call, with the board's lock held.
+ */
+static bool may_hang(int fd)
+{
+	static const u32 remote[] = { FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC,  SMB_SUPER_MAGIC,
+				      SMB2_SUPER_MAGIC, CIFS_SUPER_MAGIC, CEPH_SUPER_MAGIC,
+				      V9FS_MAGIC,	AFS_SUPER_MAGIC };
+	struct statfs s;
+
+	if (fstatfs(fd, &s) < 0)
+		return true;
+	for (size_t i = 0; i < array_len(remote); i++)
+		if ((u32)s.f_type == remote[i])
+			return true;
+	return false;
+}
+
 static int check_mode(struct file *f, struct err *e)
 {
 	int mode = fcntl(f->fd, F_GETFL);
@@ -460,6 +481,8 @@ struct blk *blk_open_file_with(struct loop *l, int fd, bool read_only, unsigned 
 	f->b.info.read_only = read_only;
 	f->b.info.discard = !read_only;
 	f->fd = fd;
+	if (may_hang(fd))
+		flags |= FILE_THREADS | FILE_NO_DIRECT;
 	f->direct = !(flags & FILE_NO_DIRECT);
 	f->direct_write = f->direct && is_regular(fd);
 	f->flush_task.fn = on_flush;

@@ -637,18 +637,47 @@ static int start_monitor(struct launch *l, struct err *e)
 	return 0;
 }
 
+#define STOP_MS 5000 /* for the monitor to end when asked */
+#define KILL_MS 2000 /* for the kernel to end it when killed */
+#define IMPATIENT_NS 500000000ull /* another signal that much later: do not wait */
+
+/* Asked to stop by @sig, the monitor did not end in time, or was asked twice. Return: the status. */
+static int end_monitor(struct launch *l, int sig)
+{
+	struct pollfd p = { .fd = l->vm.pidfd, .events = POLLIN };
+
+	proc_kill(&l->vm, SIGKILL);
+	fputs("vireo: the machine did not end when asked: killed\n", stderr);
+	if (poll(&p, 1, KILL_MS) == 1)
+		proc_wait(&l->vm);
+	else
+		fprintf(stderr, "vireo: process %d waits in the kernel, for a disk or file system that "
+				"does not answer: left to end when that does\n", (int)l->vm.pid);
+	return 128 + sig;
+}
+
 /* Wait for the monitor, handing on the signals that ask us to stop. */
 static int wait_monitor(struct launch *l, int sigfd)
 {
 	struct pollfd p[] = { { .fd = l->vm.pidfd, .events = POLLIN },
 			      { .fd = sigfd, .events = POLLIN } };
 	struct signalfd_siginfo si;
+	int asked = 0, n;
+	u64 since = 0;
 
 	while (!(p[0].revents & POLLIN)) {
-		if (poll(p, array_len(p), -1) < 0 && errno != EINTR)
+		n = poll(p, array_len(p), asked ? STOP_MS : -1);
+		if (n < 0 && errno != EINTR)
 			break;
-		if ((p[1].revents & POLLIN) && read(sigfd, &si, sizeof si) == sizeof si)
-			proc_kill(&l->vm, (int)si.ssi_signo);
+		if (n == 0)
+			return end_monitor(l, asked);
+		if (n < 0 || !(p[1].revents & POLLIN) || read(sigfd, &si, sizeof si) != sizeof si)
+			continue;
+		if (asked && os_now_ns() - since > IMPATIENT_NS)
+			return end_monitor(l, asked);
+		since = asked ? since : os_now_ns();
+		asked = (int)si.ssi_signo;
+		proc_kill(&l->vm, asked);
 	}
 	return proc_wait(&l->vm);
 }

@@ -110,6 +110,7 @@ int jail_enter(const struct jail_spec *s, struct jail_report *ret, struct err *e
 {
 	const u64 start = cpu_ns();
 	struct jail_entry j = { .spec = s, .report = ret };
+	const pid_t parent = getppid();
 	int death = 0;
 
 	if (state.active || s->role == JAIL_NONE || s->role >= JAIL_ROLES || s->nr_dirs > JAIL_DIRS)
@@ -132,6 +133,8 @@ int jail_enter(const struct jail_spec *s, struct jail_report *ret, struct err *e
 		close(j.proc);
 	prctl(PR_SET_DUMPABLE, 0);      /* no trace, no core, /proc/PID for root only */
 	prctl(PR_SET_PDEATHSIG, death); /* a change of user has cleared it */
+	if (death && getppid() != parent)
+		raise(death); /* meanwhile */
 	state.active = true;
 	state.files = s->nr_dirs > 0;
 	filter(&j);

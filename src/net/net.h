@@ -42,9 +42,11 @@ struct proc;
 
 /*
  * The TAP interface @name (created if it does not exist and we may), or with @name
- * NULL the open TAP descriptor @fd (taken over).
+ * NULL the open TAP descriptor @fd (taken over). @gone is called once if the interface is
+ * removed; may be NULL.
  */
-struct net_port *net_open_tap(struct loop *l, const char *name, int fd, struct err *e) MUST_CHECK;
+struct net_port *net_open_tap(struct loop *l, const char *name, int fd, void (*gone)(void *ctx),
+			      void *ctx, struct err *e) MUST_CHECK;
 
 /*
  * The user-mode network helper (vireo-net --fd N) at the other end of the

@@ -69,7 +69,8 @@ int net_tap_fd(const char *name, struct err *e)
 	return -e->code;
 }
 
-struct net_port *net_open_tap(struct loop *l, const char *name, int fd, struct err *e)
+struct net_port *net_open_tap(struct loop *l, const char *name, int fd, void (*gone)(void *ctx),
+			      void *ctx, struct err *e)
 {
 	struct port *p = calloc(1, sizeof *p);
 	struct ifreq ifr = { 0 };
@@ -87,6 +88,8 @@ struct net_port *net_open_tap(struct loop *l, const char *name, int fd, struct e
 	p->w.fd = fd;
 	p->fill = tap_fill;
 	p->put = tap_put;
+	p->gone = gone;
+	p->ctx = ctx;
 	if (ioctl(fd, TUNGETIFF, &ifr)) {
 		err_set(e, errno, "tap: descriptor %d is no TAP interface", fd);
 		net_close(&p->p);

@@ -61,6 +61,7 @@ static void null_close(struct chr *c)
 static const struct chr_ops null_ops = {
 	.start = null_do,
 	.shut_out = null_do,
+	.flush = null_do,
 	.error = null_error,
 	.close = null_close,
 };
@@ -109,6 +110,11 @@ void chr_start(struct chr *c)
 void chr_shut_out(struct chr *c)
 {
 	((struct chr_host *)c)->ops->shut_out(c);
+}
+
+void chr_flush(struct chr *c)
+{
+	((struct chr_host *)c)->ops->flush(c);
 }
 
 int chr_error(const struct chr *c)

@@ -11,6 +11,7 @@
 struct chr_ops {
 	void (*start)(struct chr *c);
 	void (*shut_out)(struct chr *c);
+	void (*flush)(struct chr *c);
 	int (*error)(const struct chr *c);
 	void (*close)(struct chr *c);
 };
@@ -46,7 +47,7 @@ struct stream {
 	struct side in, out;
 	struct task in_task, out_task;
 
-	u8 *ibuf, *obuf; /* STREAM_BUF each */
+	u8 *ibuf, *obuf;   /* STREAM_BUF each */
 	size_t ipos, ilen; /* unread input: [ipos, ilen) */
 	size_t olen;
 	bool started, eof_told, want_writable, shutting, shut;
@@ -73,11 +74,12 @@ void stream_start(struct stream *s);
 #define STREAM_OPS(close_fn)                                                                       \
 	{                                                                                          \
 		.start = stream_chr_start, .shut_out = stream_chr_shut_out,                        \
-		.error = stream_chr_error, .close = (close_fn),                                    \
+		.flush = stream_chr_flush, .error = stream_chr_error, .close = (close_fn),         \
 	}
 
 void stream_chr_start(struct chr *c);
 void stream_chr_shut_out(struct chr *c);
+void stream_chr_flush(struct chr *c);
 int stream_chr_error(const struct chr *c);
 
 #endif

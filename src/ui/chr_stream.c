@@ -484,6 +484,11 @@ void stream_chr_shut_out(struct chr *c)
 	finish_shut(s);
 }
 
+void stream_chr_flush(struct chr *c)
+{
+	stream_flush((struct stream *)c);
+}
+
 int stream_chr_error(const struct chr *c)
 {
 	return ((const struct stream *)c)->error;

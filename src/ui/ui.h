@@ -57,6 +57,8 @@ struct chr *chr_open_fds(struct loop *l, int in, int out, struct err *e) MUST_CH
 void chr_start(struct chr *c);
 /* The device has no more to write: pass end of file on (closes or shuts down the out side). */
 void chr_shut_out(struct chr *c);
+/* Wait until buffered output is written, or has failed. */
+void chr_flush(struct chr *c);
 /* Why output is being dropped for good, as an errno: EPIPE, ENOSPC, ... 0 = it is not. */
 int chr_error(const struct chr *c);
 void chr_close(struct chr *c); /* waits until buffered output is written; NULL is fine */

@@ -386,6 +386,23 @@ void agent_resize(struct agent *a)
 	send_frame(a, 'W', size, sizeof size);
 }
 
+int agent_flush(struct agent *a, struct err *e)
+{
+	static const char *const names[NR_PORTS] = { [P_STDOUT] = "output", [P_STDERR] = "error" };
+
+	for (unsigned i = 0; i < NR_PORTS; i++) {
+		int code;
+
+		if (!names[i] || !a->port[i].host)
+			continue;
+		chr_flush(a->port[i].host);
+		code = chr_error(a->port[i].host);
+		if (code && code != EPIPE)
+			return err_set(e, code, "standard %s: %s", names[i], strerror(code));
+	}
+	return 0;
+}
+
 void agent_free(struct agent *a)
 {
 	if (!a)

@@ -32,6 +32,8 @@ struct agent *agent_new(const struct agent_cfg *c, struct err *e) MUST_CHECK;
 void agent_ports(struct agent *a, struct virtio_console_cfg *ret);
 void agent_start(struct agent *a); /* the device exists */
 void agent_resize(struct agent *a); /* our terminal has a new size */
+/* Write out what is buffered. Fails if output was lost, but for a reader who went away. */
+int agent_flush(struct agent *a, struct err *e) MUST_CHECK;
 void agent_free(struct agent *a);  /* after the device; writes out what is buffered */
 
 #endif

@@ -90,6 +90,11 @@ static void net_gone(void *vm)
 	vm_say(vm, 0, "net: the user-mode network helper ended: the guest's link is down");
 }
 
+static void tap_gone(void *vm)
+{
+	vm_say(vm, 0, "net: the TAP interface was removed: the guest's link is down");
+}
+
 size_t vm_random(struct vm *vm, void *buf, size_t len)
 {
 	ssize_t n;
@@ -257,7 +262,7 @@ static int open_nets(struct vm *vm, struct err *e)
 		if (n->kind == CFG_NET_USER)
 			vm->net[i] = net_open_user(vm->loop, n->fd, net_gone, vm, e);
 		else if (n->kind == CFG_NET_TAP)
-			vm->net[i] = net_open_tap(vm->loop, NULL, n->fd, e);
+			vm->net[i] = net_open_tap(vm->loop, NULL, n->fd, tap_gone, vm, e);
 		else
 			continue;
 		if (!vm->net[i])
@@ -321,12 +326,7 @@ static int make_outside(struct vm *vm, const struct vm_preset *p, struct err *e)
 		loop_set_clock(vm->loop, p->clock_ns);
 	loop_set_lock(vm->loop, lock_board, unlock_board, vm);
 	TRY(watch_signals(vm, e));
-	if (p && p->pager_uffd >= 0)
-		TRY(pager_watch(vm, p->pager_fd, p->pager_uffd, e));
 	TRY(memory_new(vm, e));
-	if (!p && vm->cfg->track_dirty && mem_track(vm->mem))
-		vm_say(vm, 1, "memory: the host cannot say what was written: "
-			      "differences are as large as the whole");
 	TRY(open_serial(vm, e));
 	TRY(open_nets(vm, e));
 	TRY(open_agent(vm, e));
@@ -351,7 +351,7 @@ struct vm *vm_new(struct vm_config *c, struct err *e)
 		.state_fd = r->state_fd,
 		.backend = r->uffd ? SNAPSHOT_MEM_UFFD : SNAPSHOT_MEM_FILE,
 		.mem_fd = r->mem_fd,
-		.track_dirty = c->track_dirty,
+		.track_dirty = r->track_dirty,
 		.verify = r->verify,
 		.advance_clocks = !r->keep_clocks,
 		.paused = r->paused,
@@ -373,7 +373,6 @@ struct vm *vm_new_preset(struct vm_config *c, const struct vm_preset *p, struct 
 	vm->made_ns = os_now_ns();
 	vm->made_cpu_ns = os_cpu_ns();
 	vm->mem = p ? p->mem : NULL;
-	vm->pager_uffd = -1;
 	vm->signals.fd = -1;
 	vm->reset_task.fn = do_reset;
 	for (unsigned i = 0; i < PC_MAX_CPUS; i++)
@@ -462,6 +461,10 @@ int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e)
 		vm->end = VM_FAILED;
 		vm->status = VM_STATUS_NO_RESULT;
 	}
+	if (vm->end == VM_COMMAND_DONE && agent_flush(vm->agent, &vm->end_err)) {
+		vm->end = VM_FAILED;
+		vm->status = VM_STATUS_NO_RESULT;
+	}
 	if (vm->end == VM_FAILED)
 		*e = vm->end_err;
 	*ret_end = vm->end;
@@ -484,7 +487,6 @@ void vm_free(struct vm *vm)
 		net_close(vm->net[i]);
 	disks_close(vm);
 	chr_close(vm->serial);
-	pager_end(vm);
 	mem_free(vm->mem);
 	if (vm->loop) {
 		loop_unwatch(vm->loop, &vm->signals);
