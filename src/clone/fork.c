@@ -52,7 +52,7 @@ static void help(void)
 	      "until somebody writes to them; what a copy writes to a disk ends with it. Each copy\n"
 	      "has a name, network addresses and a VM generation ID of its own.\n\n"
 	      "  -n N             how many (1)\n"
-	      "  --name PATTERN   their names, with %% for the number (NAME-%%)\n"
+	      "  --name PATTERN   their names, with % for the number (NAME-%)\n"
 	      "  --json           say the outcome as JSON\n",
 	      stdout);
 }
