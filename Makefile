@@ -243,12 +243,18 @@ bench: deps
 	$(Q)$(MAKE) --no-print-directory progs
 	$(Q)tests/bench/run $(ARGS)
 
+# The nested lab: our build on KVM, inside QEMU (see tests/lab/run).
+lab: deps
+	$(Q)tools/deps lab
+	$(Q)$(MAKE) --no-print-directory progs guests
+	$(Q)tests/lab/run $(WORDS)
+
 asan tsan:
 	$(Q)$(MAKE) MODE=$@ check-quick
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
-	@echo "targets: all run check check-quick nd-long bench asan tsan lint fuzz clean"
+	@echo "targets: all run check lab check-quick nd-long bench asan tsan lint fuzz clean"
 
 clean:
 	rm -rf build
