@@ -27,7 +27,7 @@ CFLAGS := -std=gnu17 -D_GNU_SOURCE -g -fno-strict-aliasing -fno-common -fwrapv -
 	  -Isrc -MMD -MP $(WARN) $($(MODE)_CFLAGS)
 LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now $($(MODE)_CFLAGS)
 
-LIBS_vireo     := -luring -ljansson -lext2fs -lcom_err -lzstd -lz -lgcrypt
+LIBS_vireo     := -luring -ljansson -lext2fs -lcom_err -lzstd -lz -lgcrypt -lfuse3
 LIBS_vireo-vm  := -luring -ljansson -lz -lzstd -lgcrypt -lgpg-error
 # Nothing to load when a machine starts (docs/decisions/0101); the sanitizers need shared libraries.
 LINK_vireo-vm  := $(if $(filter rel dbg,$(MODE)),-static-pie)
@@ -49,6 +49,8 @@ all: deps
 	$(Q)$(MAKE) --no-print-directory progs
 
 progs: $(PROGS) $B/guest/vireo-init
+
+$O/disk/mount.c.o: CFLAGS += -isystem /usr/include/fuse3
 
 # The engine may not touch vector registers: they hold the guest's (cpu/soft/vcpu.h). Its inline
 # assembly may push: no red zone.

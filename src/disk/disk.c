@@ -36,6 +36,8 @@ const struct disk_command disk_commands[] = {
 	  "format json allow-backing secret-file", 1, 1, cmd_map },
 	{ "bench", "[OPTION]... FILE", "measure an image's speed",
 	  "format json allow-backing secret-file write depth block seconds pattern", 1, 1, cmd_bench },
+	{ "mount", "[OPTION]... FILE DIRECTORY", "show a disk as the file DIRECTORY/disk",
+	  "format allow-backing secret-file write", 2, 2, cmd_mount },
 	{ "serve", "[OPTION]... FILE", "offer a disk to NBD clients",
 	  "format allow-backing secret-file socket tcp read-only", 1, 1, cmd_serve },
 };
@@ -221,7 +223,7 @@ static const struct option options[] = {
 	{ "shrink", NULL, NULL, "allow the disk to lose its end", set_shrink },
 	{ "unsafe", "-u", NULL, "change the name only; the data is known to be the same",
 	  set_unsafe },
-	{ "write", "-w", NULL, "write (destroys the image's data)", set_write },
+	{ "write", "-w", NULL, "allow writing; bench: destroy the data", set_write },
 	{ "depth", "-d", "N", "requests in flight (32)", set_depth },
 	{ "block", "-s", "SIZE", "bytes of a request (4K)", set_block },
 	{ "vm", NULL, "NAME", "of a running machine: no FILE", set_vm },
@@ -383,7 +385,7 @@ int disk_main(int argc, char **argv)
 	disk_catch_signals();
 	if (a.vm)
 		return disk_remote(c->name, &a);
-	if (c->fn != cmd_serve &&
+	if (c->fn != cmd_serve && c->fn != cmd_mount &&
 	    disk_confine(&a, c->fn == cmd_snapshot || c->fn == cmd_bitmap,
 			 c->fn == cmd_convert ? 2 : 1, &e))
 		return disk_fail(&e);

@@ -111,6 +111,7 @@ int cmd_map(struct disk_args *a);
 int cmd_bench(struct disk_args *a);
 int cmd_serve(struct disk_args *a);
 int cmd_mirror(struct disk_args *a);
+int cmd_mount(struct disk_args *a);
 
 /*
  * Before a command looks at an image: words @first and, @nr in all, behind it are the

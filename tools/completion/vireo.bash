@@ -42,7 +42,7 @@ _vireo_image() {
 
 _vireo_disk() {
   case $2 in
-    disk) COMPREPLY=($(compgen -W "create convert info check resize snapshot bitmap rebase commit mirror map bench serve" -- "$1")) ;;
+    disk) COMPREPLY=($(compgen -W "create convert info check resize snapshot bitmap rebase commit mirror map bench mount serve" -- "$1")) ;;
     snapshot) COMPREPLY=($(compgen -W "list create apply delete" -- "$1")) ;;
     bitmap) COMPREPLY=($(compgen -W "list add remove clear enable disable merge" -- "$1")) ;;
     -f | -O | -F | --format | --output | --backing-format)
