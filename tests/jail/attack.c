@@ -144,8 +144,12 @@ static void make_sockets(void)
 					AF_PACKET, AF_VSOCK, AF_ALG,   AF_BLUETOOTH };
 
 	for (size_t i = 0; i < array_len(families); i++)
-		must_trap("socket", call(SYS_socket, families[i], SOCK_STREAM, 0, 0, 0, 0));
+		if (!(role == JAIL_NET && (families[i] == AF_INET || families[i] == AF_INET6)) &&
+		    !(role == JAIL_OPENER && families[i] == AF_UNIX))
+			must_trap("socket", call(SYS_socket, families[i], SOCK_STREAM, 0, 0, 0, 0));
 	must_trap("socketpair", call(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, 0, 0, 0));
+	if (role == JAIL_NET || role == JAIL_OPENER)
+		return;
 	must_trap("bind", call(SYS_bind, data_fd, 0, 0, 0, 0, 0));
 	must_trap("connect", call(SYS_connect, data_fd, 0, 0, 0, 0, 0));
 }
@@ -260,6 +264,7 @@ static bool known_ioctl(unsigned cmd)
 		if (known[i] == cmd)
 			return true;
 	return cmd == 0x400454d0 /* TUNSETOFFLOAD */ || cmd == 0x400454d8 /* TUNSETVNETHDRSZ */ ||
+	       (role == JAIL_NET && cmd == FIONBIO) || (role == JAIL_OPENER && cmd == 0x400454ca) ||
 	       (cmd >> 8 & 0xff) == KVMIO; /* by name: unlisted_ioctls() */
 }
 
@@ -270,7 +275,8 @@ static void unlisted_ioctls(void)
 
 	must_trap("TIOCSTI", call(SYS_ioctl, 0, TIOCSTI, (long)"x", 0, 0, 0));
 	must_trap("TIOCLINUX", call(SYS_ioctl, 0, 0x541c, (long)"x", 0, 0, 0));
-	must_trap("TUNSETIFF", call(SYS_ioctl, data_fd, 0x400454ca, 0, 0, 0, 0));
+	if (role != JAIL_OPENER)
+		must_trap("TUNSETIFF", call(SYS_ioctl, data_fd, 0x400454ca, 0, 0, 0, 0));
 	must_trap("KVM_CREATE_VM", call(SYS_ioctl, data_fd, KVM_CREATE_VM, 0, 0, 0, 0));
 	must_trap("KVM_CREATE_VCPU", call(SYS_ioctl, data_fd, KVM_CREATE_VCPU, 0, 0, 0, 0));
 	must_trap("KVM_CREATE_DEVICE", call(SYS_ioctl, data_fd, KVM_CREATE_DEVICE, 0, 0, 0, 0));
@@ -292,24 +298,47 @@ static void unlisted_ioctls(void)
 
 /* -- rings ---------------------------------------------------------------------------------- */
 
-/* The ring that the disks use, as an attacker who finds its descriptor maps it again. */
+static int find_ring(int from)
+{
+	char link[40], to[40];
+
+	for (int fd = from; fd < 64; fd++) {
+		ssize_t n;
+
+		snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+		n = readlink(link, to, sizeof to - 1);
+		to[n < 0 ? 0 : n] = '\0';
+		if (!strcmp(to, "anon_inode:[io_uring]"))
+			return fd;
+	}
+	return -1;
+}
+
+/*
+ * The ring that the disks use, as an attacker who finds its descriptor maps it again: what is
+ * where follows from a ring of the same size. Return: false = the host refuses rings.
+ */
 static bool map_ring(struct loop *l)
 {
-	struct io_uring_params p = { .flags = IORING_SETUP_R_DISABLED };
-	int other = (int)syscall(SYS_io_uring_setup, AIO_DEPTH, &p), fd;
-	struct aio *a = other < 0 ? NULL : aio_new_uring(l, &(struct err){ 0 });
-	char link[40], to[40] = "";
+	struct aio *a = aio_new_uring(l, &(struct err){ 0 });
+	int fd = a ? find_ring(3) : -1, r = -1;
 
 	if (!a)
-		return false; /* the host refuses rings */
-	for (fd = other + 1; fd < 64 && strcmp(to, "anon_inode:[io_uring]"); fd++) {
-		snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-		memset(to, 0, sizeof to);
-		if (readlink(link, to, sizeof to - 1) < 0)
-			continue;
+		return false;
+	for (unsigned size = 16; size <= 4096 && r; size *= 2) {
+		struct io_uring_params p = { .flags = IORING_SETUP_R_DISABLED };
+		int other = (int)syscall(SYS_io_uring_setup, size, &p);
+
+		r = io_uring_queue_mmap(fd, &p, &ring);
+		close(other);
+		if (!r && *ring.sq.kring_entries != p.sq_entries)
+			r = -1; /* a part of it */
 	}
-	close(other);
-	return !io_uring_queue_mmap(fd - 1, &p, &ring);
+	if (r) {
+		failures++;
+		puts("the ring of the disks could not be mapped");
+	}
+	return !r;
 }
 
 static void ring_op(const char *what, void (*prep)(struct io_uring_sqe *s), unsigned flags)
@@ -365,9 +394,12 @@ static void use_ring(void)
 
 static void *attack(void *arg UNUSED)
 {
-	use_ring();
-	open_files();
-	leave_directory();
+	if (role != JAIL_OPENER) { /* it opens files */
+		open_files();
+		leave_directory();
+	}
+	if (jail_allows(role, SYS_io_uring_enter))
+		use_ring();
 	make_sockets();
 	make_processes();
 	reach_others();
@@ -392,11 +424,15 @@ static const struct {
 	{ "vcpu-kvm", JAIL_VCPU_KVM },
 	{ "api", JAIL_API },
 	{ "io", JAIL_IO },
+	{ "net", JAIL_NET },
+	{ "opener", JAIL_OPENER },
 };
 
 static int usage(void)
 {
-	fputs("usage: jail-attack loop|vcpu-soft|vcpu-kvm|api|io [DIRECTORY|violate]\n", stderr);
+	fputs("usage: jail-attack ROLE [DIRECTORY|violate], ROLE: loop, vcpu-soft, vcpu-kvm, api, "
+	      "io, net, opener\n",
+	      stderr);
 	return 2;
 }
 
@@ -417,6 +453,10 @@ int main(int argc, char **argv)
 			role = roles[i].role;
 	if (role == JAIL_NONE)
 		return usage();
+	if (role == JAIL_NET || role == JAIL_OPENER)
+		s.role = role;
+	s.network = role == JAIL_NET;
+	s.bare = role == JAIL_OPENER;
 	parent = getppid();
 	if (argc > 2 && !strcmp(argv[2], "violate"))
 		fn = violate;
@@ -434,9 +474,12 @@ int main(int argc, char **argv)
 		return usage();
 	for (unsigned i = 0; i < JAIL_LAYERS; i++)
 		puts(jail_report_line(&r, i, line, sizeof line));
-	if (thread_start(&t, "attacker", role, fn, NULL, &e))
+	if (s.role != JAIL_SETUP) /* a process of its own, with one thread */
+		fn(NULL);
+	else if (thread_start(&t, "attacker", role, fn, NULL, &e))
 		return 1;
-	thread_join(&t);
+	else
+		thread_join(&t);
 	printf("%u attempts, %u not refused%s\n", attempts, failures,
 	       has_ring ? "" : ", no ring to try");
 	return failures ? 1 : 0;
