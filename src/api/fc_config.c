@@ -312,6 +312,7 @@ static int make(struct api *a, struct vm_config *c, struct err *e)
 	snprintf(c->name, sizeof c->name, "%s", a->opts.id);
 	c->nr_cpus = fc->machine.vcpus;
 	c->memory = fc->machine.mem_mib << 20;
+	c->track_dirty = fc->machine.track_dirty;
 	c->boot_timer = a->opts.boot_timer;
 	c->transport = a->opts.enable_pci ? CFG_TRANSPORT_PCI : CFG_TRANSPORT_MMIO;
 	c->reset_is_end = true;

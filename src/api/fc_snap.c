@@ -32,26 +32,39 @@ static int save(struct api *a, const struct snapshot_save *s, struct err *e)
 	return r;
 }
 
+/* A difference is laid over the memory file that is there. */
+static int save_files(struct api *a, const struct fc_snapshot_create *b, struct err *e)
+{
+	struct snapshot_files f = { .opener = a->opts.opener,
+				    .path = { b->path, b->mem_path },
+				    .nr = 2 };
+	struct snapshot_save s = { .diff = b->type };
+	int r;
+
+	if (snapshot_create(&f, s.diff, e))
+		return err_wrap(e, "Cannot create snapshot or memory file");
+	s.state_fd = f.fd[0];
+	s.mem_fd = f.fd[1];
+	r = save(a, &s, e);
+	if (!r)
+		return snapshot_commit(&f, e);
+	snapshot_abandon(&f);
+	return r;
+}
+
 int fc_put_snapshot_create(struct api_call *c, struct err *e)
 {
 	const struct fc_snapshot_create *b = c->body;
 	struct api *a = c->api;
-	struct snapshot_save s = { .state_fd = -1, .mem_fd = -1, .diff = b->type };
 	u64 t = os_now_ns();
 	int r;
 
-	if (s.diff && !a->fc.machine.track_dirty)
+	if (b->type && !a->fc.machine.track_dirty)
 		return err_set(e, EINVAL, "Diff snapshots are not allowed on uVMs with dirty page "
 					  "tracking disabled.");
-	s.mem_fd = api_open(a, b->mem_path, O_RDWR | O_CREAT | (s.diff ? 0 : O_TRUNC), e);
-	if (s.mem_fd < 0)
-		return err_wrap(e, "Cannot create memory file");
-	s.state_fd = api_open(a, b->path, O_RDWR | O_CREAT | O_TRUNC, e);
-	r = s.state_fd < 0 ? err_wrap(e, "Cannot create snapshot file") : save(a, &s, e);
-	fd_close(&s.state_fd);
-	fd_close(&s.mem_fd);
+	r = save_files(a, b, e);
 	if (!r)
-		a->metrics.latency[s.diff ? LATENCY_DIFF_SNAPSHOT : LATENCY_FULL_SNAPSHOT] =
+		a->metrics.latency[b->type ? LATENCY_DIFF_SNAPSHOT : LATENCY_FULL_SNAPSHOT] =
 			(os_now_ns() - t) / 1000;
 	return r;
 }
@@ -195,6 +208,12 @@ static int open_memory(struct api *a, const struct fc_snapshot_load *b, struct e
 	int fd = uffd ? api_connect(a, path, e) : api_open(a, path, O_RDONLY, e);
 
 	a->load.backend = uffd ? SNAPSHOT_MEM_UFFD : SNAPSHOT_MEM_FILE;
+	if (uffd && fd >= 0) {
+		struct err ignored = { 0 };
+		int dev = api_open(a, "/dev/userfaultfd", O_RDWR, &ignored);
+
+		a->load.uffd_dev = dev > 0 ? dev : 0;
+	}
 	return fd < 0 ? err_wrap(e, "Failed to load guest memory: %.100s", path) : fd;
 }
 
@@ -239,6 +258,8 @@ int fc_put_snapshot_load(struct api_call *call, struct err *e)
 	}
 	fd_close(&a->load.state_fd);
 	fd_close(&a->load.mem_fd);
+	if (a->load.uffd_dev > 0)
+		fd_close(&a->load.uffd_dev);
 	if (r) {
 		api_request_end(a);
 		return err_wrap(e, "Failed to restore from snapshot");

@@ -162,7 +162,7 @@ struct vhost_config {
 /* The machine begins as one that was saved (vmm/snapshot.h). */
 struct restore_config {
 	i32 state_fd, mem_fd; /* state_fd -1 = it begins with power-on */
-	bool uffd, paused, keep_clocks, verify, track_dirty;
+	bool uffd, paused, keep_clocks, verify;
 };
 
 struct vm_config {
@@ -202,6 +202,7 @@ struct vm_config {
 	struct bucket_config serial_limit; /* what the guest writes beyond is dropped */
 	i32 control_fd;	    /* listening: the API for this running VM; -1 = none */
 	u32 transport;	    /* enum cfg_transport, of virtio devices */
+	bool track_dirty;   /* so that snapshots may be differences */
 	bool boot_timer;    /* the page at 0xc0000000 that stops the clock of the boot */
 	bool reset_is_end;  /* a reset by the guest ends the VM */
 	bool perf_map; /* list translated code for perf(1) */

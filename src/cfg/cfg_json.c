@@ -165,7 +165,6 @@ static const struct key restore_keys[] = {
 	KEY(struct restore_config, paused),
 	KEY(struct restore_config, keep_clocks),
 	KEY(struct restore_config, verify),
-	KEY(struct restore_config, track_dirty),
 	KEY_END,
 };
 
@@ -210,6 +209,7 @@ static const struct key vm_keys[] = {
 	KEY(struct vm_config, control_fd),
 	KEY_LIST(struct vm_config, vhost, nr_vhosts, vhost_keys),
 	KEY(struct vm_config, transport),
+	KEY(struct vm_config, track_dirty),
 	KEY(struct vm_config, boot_timer),
 	KEY(struct vm_config, reset_is_end),
 	KEY(struct vm_config, debug_exit),

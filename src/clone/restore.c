@@ -232,9 +232,9 @@ static void apply(struct vm_config *c, const struct restore *r, struct snapshot_
 		.paused = r->paused,
 		.keep_clocks = r->keep_clocks,
 		.verify = r->verify,
-		.track_dirty = r->track_dirty,
 	};
 	f->fd[0] = f->fd[1] = -1;
+	c->track_dirty = r->track_dirty;
 	c->ready_fd = r->ready_fd;
 	c->jail = r->jail;
 	c->engine = CFG_ENGINE_AUTO;

@@ -22,6 +22,7 @@
 #include "cpu/cpu.h"
 #include "jail/jail.h"
 #include "jail/root.h"
+#include "mem/mem.h"
 #include "os/opener.h"
 #include "os/os.h"
 #include "vmm/snapshot.h"
@@ -320,14 +321,15 @@ static int run_to_end(struct api *api, struct vm *vm)
 {
 	struct err e = { 0 };
 	enum vm_end end = VM_RUNNING;
+	int status = vm_run(vm, &end, &e);
 
-	if (vm_run(vm, &end, &e) && end == VM_FAILED)
+	if (end == VM_FAILED)
 		log_error("%s", e.msg);
 	api_ended(api);
 	vm_free(vm);
 	term_restore();
 	log_info("Vireo exiting: %s", vm_end_name(end));
-	return end == VM_FAILED ? FC_EXIT_ERROR : 0;
+	return end == VM_FAILED ? FC_EXIT_ERROR : end == VM_STOPPED ? status : 0;
 }
 
 /* From here on nothing is opened by name but through the broker. */
@@ -354,6 +356,7 @@ static int serve(struct api *api, const struct fc_options *o, const struct host 
 
 	if (status)
 		return status;
+	mem_prepare();
 	if (!o->no_seccomp && confine(e))
 		return FC_EXIT_ERROR;
 	if (o->config_file && api_start_config(api, &c, e))
@@ -453,6 +456,26 @@ static int main_api(const struct fc_options *o)
 	return status;
 }
 
+/* A file that loads is of the one version there is. */
+static int describe_snapshot(const char *path)
+{
+	struct vm_config *c = malloc(sizeof *c);
+	struct err e = { 0 };
+	int fd = opener_open(NULL, path, O_RDONLY, 0, &e), r = fd;
+
+	if (c && fd >= 0) {
+		cfg_init(c);
+		r = snapshot_read_config(fd, c, &e);
+		cfg_fini(c);
+	}
+	free(c);
+	fd_close(&fd);
+	if (r < 0 || !c)
+		return fprintf(stderr, "vireo-vm: %s\n", e.msg), FC_EXIT_ERROR;
+	printf("v%d\n", SNAPSHOT_VERSION);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct fc_options o;
@@ -472,9 +495,11 @@ int main(int argc, char **argv)
 		fc_options_help();
 	else if (o.version)
 		puts("Firecracker v" API_VERSION " (Vireo " VM_VERSION ")");
-	else if (o.snapshot_version || o.describe_snapshot)
-		fputs("vireo-vm: snapshots: not built in yet\n", stderr);
+	else if (o.snapshot_version)
+		printf("v%d\n", SNAPSHOT_VERSION);
+	else if (o.describe_snapshot)
+		return describe_snapshot(o.describe_snapshot);
 	else
 		return main_api(&o);
-	return o.snapshot_version || o.describe_snapshot ? FC_EXIT_ERROR : 0;
+	return 0;
 }

@@ -13,6 +13,7 @@
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/sched.h>
+#include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -37,6 +38,8 @@ const u16 jail_role_sets[JAIL_ROLES] = {
 #define THREAD_FLAGS                                                                               \
 	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |        \
 	 CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
+
+#define SCAN_PAGEMAP 0xc0606610u /* PAGEMAP_SCAN, Linux 6.7 */
 
 #define NEW_OR_WRITE (O_ACCMODE | O_CREAT | O_TRUNC)
 
@@ -120,6 +123,12 @@ const struct jail_rule jail_rules[] = {
 	IS(ioctl, JAIL_DATA, 1, BLKGETSIZE64),
 	IS(ioctl, JAIL_MAKE, 1, BLKSSZGET),
 	IS(ioctl, JAIL_OPENS, 1, TUNSETIFF),
+	IS(ioctl, JAIL_DATA, 1, SCAN_PAGEMAP),
+	IS(ioctl, JAIL_MAKE, 1, USERFAULTFD_IOC_NEW),
+	IS(ioctl, JAIL_MAKE, 1, UFFDIO_API),
+	IS(ioctl, JAIL_MAKE, 1, UFFDIO_REGISTER),
+	IS(ioctl, JAIL_DATA, 1, UFFDIO_UNREGISTER),
+	IS(ioctl, JAIL_DATA, 1, FICLONE),
 
 	/* Memory: never executable, but for the engine's code while it is made. */
 	IF(mmap, JAIL_ALL, 2, PROT_EXEC, 0),
@@ -234,6 +243,7 @@ const struct jail_rule jail_rules[] = {
 	IS(clone, JAIL_MAKE, 0, THREAD_FLAGS),
 	FAIL(clone3, JAIL_MAKE, ENOSYS), /* its flags are out of reach: glibc goes on to clone() */
 	ANY(memfd_create, JAIL_MAKE),
+	ANY(userfaultfd, JAIL_MAKE),
 	ANY(eventfd2, JAIL_MAKE),
 	ANY(timerfd_create, JAIL_MAKE),
 	ANY(epoll_create1, JAIL_MAKE),
@@ -265,7 +275,7 @@ const struct jail_rule jail_rules[] = {
 	ANY(unlink, JAIL_OPENS | JAIL_NAMES),
 
 	/* vireo disk: new files get their name when they are complete. */
-	ANY(rename, JAIL_NAMES),
+	ANY(rename, JAIL_OPENS | JAIL_NAMES),
 	ANY(readlink, JAIL_NAMES),
 	ANY(getcwd, JAIL_NAMES),
 	ANY(umask, JAIL_NAMES),

@@ -36,7 +36,7 @@
 struct mem {
 	int file;    /* RAM is a private mapping of it; -1 = anonymous */
 	int shared;  /* the memfd RAM is; -1 = it is no such */
-	int pagemap; /* opened while that is possible, for mem_save() */
+	int tracker; /* userfaultfd that notes writes, -1 = none */
 	u8 *base;
 	u64 low, high;	/* RAM bytes below and above the hole */
 	u64 span;	/* bytes of guest-physical space covered, hole included */
@@ -151,6 +151,7 @@ int mem_refile(struct mem *m, int fd)
 	if (m->file >= 0)
 		close(m->file);
 	m->file = dup;
+	mem_set_tracker(m, -1); /* it noted writes to what was mapped there */
 	return 0;
 }
 
@@ -159,9 +160,29 @@ int mem_file(const struct mem *m)
 	return m->file;
 }
 
-int mem_pagemap(const struct mem *m)
+void mem_set_tracker(struct mem *m, int fd)
 {
-	return m->pagemap;
+	if (m->tracker >= 0)
+		close(m->tracker);
+	m->tracker = fd;
+}
+
+bool mem_is_tracked(const struct mem *m)
+{
+	return m->tracker >= 0;
+}
+
+static int pagemap = -1; /* of this process; opened once, by mem_prepare() */
+
+void mem_prepare(void)
+{
+	if (pagemap < 0)
+		pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+}
+
+int mem_pagemap(void)
+{
+	return pagemap;
 }
 
 /* Firmware's memory is the guest's own: what it writes there is lost at reset. */
@@ -185,8 +206,8 @@ static struct mem *new_from(u64 size, u64 room, u64 rom, int fd, struct err *e)
 		err_set(e, ENOMEM, "memory: out of host memory");
 		return NULL;
 	}
-	m->file = m->shared = -1;
-	m->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	m->file = m->shared = m->tracker = -1;
+	mem_prepare();
 	m->low = size < MEM_LOW_MAX ? size : MEM_LOW_MAX;
 	m->high = size - m->low;
 	m->room = ~0ull;
@@ -272,8 +293,7 @@ void mem_free(struct mem *m)
 		close(m->file);
 	if (m->shared >= 0)
 		close(m->shared);
-	if (m->pagemap >= 0)
-		close(m->pagemap);
+	mem_set_tracker(m, -1);
 	free(m);
 }
 

@@ -32,6 +32,9 @@
 
 struct mem;
 
+/* Open what saving and tracking need of the host: before the process enters its jail. */
+void mem_prepare(void);
+
 /* size: bytes, multiple of 4 KiB. Fails with one sentence (too large, no address space). */
 struct mem *mem_new(u64 size, struct err *e) MUST_CHECK;
 /*
@@ -132,6 +135,28 @@ int mem_freeze(struct mem *m, int fd, u64 *ret_sum) MUST_CHECK;
  * false with nothing done unless every byte is RAM, and none of a file.
  */
 bool mem_discard(struct mem *m, gpa_t gpa, u64 len) MUST_CHECK;
+
+/*
+ * From now on it is known which pages are written, by anybody; none is so far. Negative
+ * errno where the host has no means: then all count as written.
+ */
+int mem_track(struct mem *m) MUST_CHECK;
+/*
+ * Write the pages written since mem_track(), mem_forget_dirty() or the last call to @fd,
+ * which has RAM's size from then on, and count them as clean. After a failure all pages
+ * count as written. Return: 0 or a negative errno.
+ */
+int mem_save_dirty(struct mem *m, int fd) MUST_CHECK;
+int mem_forget_dirty(const struct mem *m) MUST_CHECK; /* only while mem_is_tracked() */
+bool mem_is_tracked(const struct mem *m);
+
+/*
+ * Pages that were never touched come from outside: *ret_fd, the caller's, is the
+ * userfaultfd to serve. @dev: /dev/userfaultfd, -1 = to be opened here. -EPERM: it needs a
+ * privilege that is not there. mem_page_end(): nobody serves any more, the pages are zeroes.
+ */
+int mem_page_from(struct mem *m, int dev, int *ret_fd) MUST_CHECK;
+void mem_page_end(const struct mem *m, int fd);
 
 /* -- for the CPU engines ---------------------------------------------------- */
 

@@ -33,7 +33,7 @@ static u64 page_sum(u64 number, const u8 *page)
 	return crc32c(crc32c(0, &number, sizeof number), page, MEM_PAGE);
 }
 
-static int write_all(int fd, const u8 *p, u64 len, u64 at)
+int mem_write_file(int fd, const u8 *p, u64 len, u64 at)
 {
 	while (len) {
 		ssize_t n = pwrite(fd, p, len, (off_t)at);
@@ -59,7 +59,7 @@ struct scan {
 
 static void scan_begin(struct scan *s, const struct mem *m)
 {
-	s->pagemap = mem_pagemap(m);
+	s->pagemap = mem_pagemap();
 	s->file = mem_file(m);
 }
 
@@ -123,10 +123,10 @@ static int save_part(const struct mem_part *p, struct scan *s, int fd, u64 *sum)
 			*sum += page_sum((p->file + at) / MEM_PAGE, p->host + at);
 		if (!empty && at - start < RUN_MAX)
 			continue;
-		TRY(write_all(fd, p->host + start, at - start, p->file + start));
+		TRY(mem_write_file(fd, p->host + start, at - start, p->file + start));
 		start = empty ? at + MEM_PAGE : at;
 	}
-	return write_all(fd, p->host + start, at - start, p->file + start);
+	return mem_write_file(fd, p->host + start, at - start, p->file + start);
 }
 
 int mem_save(const struct mem *m, int fd, u64 *ret_sum)

@@ -28,6 +28,12 @@ struct opener {
 
 /* -- the broker --------------------------------------------------------------------------- */
 
+/* No descriptor comes back. */
+static bool gives_nothing(u32 op)
+{
+	return op == OPENER_UNLINK || op == OPENER_REPLACE;
+}
+
 static int open_dirs(struct opener_rules *ret, const struct opener_policy *p, struct err *e)
 {
 	*ret = (struct opener_rules){
@@ -100,7 +106,7 @@ static bool serve_one(int sock, struct opener_rules *p)
 		result = -EBADMSG; /* no end, or more after it */
 	else
 		result = opener_do(p, &r);
-	n = result < 0 || r.op == OPENER_UNLINK ? 0 : 1;
+	n = result < 0 || gives_nothing(r.op) ? 0 : 1;
 	sent = fd_send(sock, &(i32){ n ? 0 : result }, sizeof result, &result, (unsigned)n);
 	if (n)
 		close(result);
@@ -188,7 +194,7 @@ static int call(struct opener *o, const struct opener_request *r, size_t len)
 	pthread_mutex_unlock(&o->lock);
 	if (n == sizeof result && result < 0 && !nr)
 		return result;
-	if (n == sizeof result && (nr == 1) == (r->op != OPENER_UNLINK))
+	if (n == sizeof result && (nr == 1) == !gives_nothing(r->op))
 		return nr ? fd : 0;
 	fd_close(&fd);
 	return -EPIPE;
@@ -257,6 +263,11 @@ int opener_connect(struct opener *o, const char *path, struct err *e)
 int opener_unlink(struct opener *o, const char *path, struct err *e)
 {
 	return ask(o, OPENER_UNLINK, path, 0, 0, e);
+}
+
+int opener_replace(struct opener *o, const char *path, enum opener_step step, struct err *e)
+{
+	return ask(o, OPENER_REPLACE, path, step, 0, e);
 }
 
 int opener_tap(struct opener *o, const char *name, bool multi_queue, struct err *e)

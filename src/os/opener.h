@@ -64,6 +64,19 @@ int opener_connect(struct opener *o, const char *path, struct err *e) MUST_CHECK
 /* Remove a socket that opener_listen() made: another is EPERM, no socket ENOTSOCK. 0 or -errno. */
 int opener_unlink(struct opener *o, const char *path, struct err *e) MUST_CHECK;
 
+/*
+ * A file that is replaced as a whole, with others: PATH.tmp is written, becomes PATH.new and
+ * then PATH (vmm/snapshot.h); or is given up. 0 or -errno.
+ */
+enum opener_step {
+	OPENER_TMP_TO_NEW,
+	OPENER_NEW_TO_FINAL,
+	OPENER_DROP_TMP,
+	OPENER_DROP_NEW,
+};
+int opener_replace(struct opener *o, const char *path, enum opener_step step,
+		   struct err *e) MUST_CHECK;
+
 /* One queue of a TAP device by its name, non-blocking, with virtio-net headers (net/net.h). */
 int opener_tap(struct opener *o, const char *name, bool multi_queue, struct err *e) MUST_CHECK;
 

@@ -243,6 +243,39 @@ static int do_unlink(struct opener_rules *p, const struct opener_request *r)
 	return remove_here(p, a.sun_path);
 }
 
+static int check_regular(const char *name)
+{
+	struct stat st;
+
+	if (lstat(name, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) ? 0 : -EINVAL;
+}
+
+static int do_replace(struct opener_rules *p, const struct opener_request *r)
+{
+	static const char *const suffix[][2] = {
+		[OPENER_TMP_TO_NEW] = { ".tmp", ".new" },
+		[OPENER_NEW_TO_FINAL] = { ".new", "" },
+		[OPENER_DROP_TMP] = { ".tmp", NULL },
+		[OPENER_DROP_NEW] = { ".new", NULL },
+	};
+	char from[sizeof ((struct sockaddr_un *)0)->sun_path + 8], to[sizeof from];
+	struct sockaddr_un a;
+
+	if (p->read_only)
+		return -EACCES;
+	if (r->flags >= array_len(suffix))
+		return -EINVAL;
+	TRY(enter_parent(p, r->path, &a));
+	snprintf(from, sizeof from, "%s%s", a.sun_path, suffix[r->flags][0]);
+	TRY(check_regular(from));
+	if (!suffix[r->flags][1])
+		return unlink(from) < 0 ? -errno : 0;
+	snprintf(to, sizeof to, "%s%s", a.sun_path, suffix[r->flags][1]);
+	return rename(from, to) < 0 ? -errno : 0;
+}
+
 /* -- TAP ---------------------------------------------------------------------------------- */
 
 static int do_tap(struct opener_rules *p, const struct opener_request *r)
@@ -271,6 +304,7 @@ int opener_do(struct opener_rules *p, const struct opener_request *r)
 		[OPENER_OPEN] = do_open,       [OPENER_LISTEN] = do_listen,
 		[OPENER_CONNECT] = do_connect, [OPENER_UNLINK] = do_unlink,
 		[OPENER_TAP] = do_tap,
+		[OPENER_REPLACE] = do_replace,
 	};
 
 	if (r->op >= OPENER_NR)

@@ -5,13 +5,14 @@
 
 #include "os/opener.h"
 
-enum opener_op { OPENER_OPEN, OPENER_LISTEN, OPENER_CONNECT, OPENER_UNLINK, OPENER_TAP, OPENER_NR };
+enum opener_op { OPENER_OPEN, OPENER_LISTEN, OPENER_CONNECT, OPENER_UNLINK, OPENER_TAP, OPENER_REPLACE,
+		 OPENER_NR };
 
 /* One message on the socket; @path is sent up to its end. The answer is a negative errno,
- * or 0 with a descriptor beside it (none for OPENER_UNLINK). */
+ * or 0 with a descriptor beside it (none for OPENER_UNLINK and OPENER_REPLACE). */
 struct opener_request {
 	u32 op;
-	u32 flags; /* open(2), or 1 for more queues of a TAP */
+	u32 flags; /* open(2), 1 for more queues of a TAP, or enum opener_step */
 	u32 mode;
 	char path[OPENER_PATH];
 };

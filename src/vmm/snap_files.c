@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* snap_files.c - the names of a snapshot, replaced as one: see snapshot.h */
 #include "base/compiler.h"
+#include "os/opener.h"
 #include "os/os.h"
 #include "vmm/snapshot.h"
 
@@ -25,18 +26,23 @@ static int name_with(char ret[PATH_MAX], const char *path, const char *suffix, s
 	return n < 0 || n >= PATH_MAX ? err_set(e, ENAMETOOLONG, "%.100s: name too long", path) : 0;
 }
 
-static int make_file(const char *path, const char *suffix, int *ret, struct err *e)
+static int open_as(const struct snapshot_files *f, const char *path, const char *suffix, int flags,
+		   struct err *e)
 {
 	char name[PATH_MAX];
-	int fd;
 
 	TRY(name_with(name, path, suffix, e));
-	unlink(name); /* of a snapshot that was interrupted */
-	fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return err_set(e, errno, "%.150s: %s", name, strerror(errno));
-	*ret = fd;
-	return 0;
+	return opener_open(f->opener, name, flags, 0600, e);
+}
+
+static bool exists(const struct snapshot_files *f, const char *path, const char *suffix)
+{
+	struct err ignored = { 0 };
+	int fd = open_as(f, path, suffix, O_RDONLY | O_NONBLOCK, &ignored);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || fd != -ENOENT;
 }
 
 /* Blocks are shared where the file system can; holes stay holes. */
@@ -60,34 +66,19 @@ static int copy_data(int src, int dst, off_t size)
 	return errno == ENXIO ? 0 : -errno;
 }
 
-static int copy_file(const char *path, int fd, struct err *e)
+static int copy_file(const struct snapshot_files *f, const char *path, int fd, struct err *e)
 {
-	int src = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), r;
+	int src = opener_open(f->opener, path, O_RDONLY | O_NONBLOCK, 0, e), r;
 	struct stat st;
 
-	if (src < 0 || fstat(src, &st) < 0)
+	if (src < 0)
+		return src;
+	if (fstat(src, &st) < 0)
 		r = -errno;
 	else
 		r = S_ISREG(st.st_mode) ? copy_data(src, fd, st.st_size) : -EINVAL;
 	fd_close(&src);
 	return r ? err_set(e, -r, "%.150s: %s", path, strerror(-r)) : 0;
-}
-
-static bool exists(const char *path, const char *suffix)
-{
-	char name[PATH_MAX];
-	struct err ignored;
-
-	return !name_with(name, path, suffix, &ignored) && access(name, F_OK) == 0;
-}
-
-static int move(const char *path, const char *from, const char *to, struct err *e)
-{
-	char a[PATH_MAX], b[PATH_MAX];
-
-	TRY(name_with(a, path, from, e));
-	TRY(name_with(b, path, to, e));
-	return rename(a, b) < 0 ? err_set(e, errno, "%.150s: %s", b, strerror(errno)) : 0;
 }
 
 static int sync_fd(const char *path, int fd, struct err *e)
@@ -96,13 +87,14 @@ static int sync_fd(const char *path, int fd, struct err *e)
 }
 
 /* The directory's entries are on stable storage. */
-static void sync_dir(const char *path)
+static void sync_dir(const struct snapshot_files *f, const char *path)
 {
+	struct err ignored = { 0 };
 	char name[PATH_MAX];
 	int fd;
 
 	snprintf(name, sizeof name, "%s", path);
-	fd = open(dirname(name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = opener_open(f->opener, dirname(name), O_RDONLY | O_DIRECTORY, 0, &ignored);
 	if (fd >= 0)
 		fsync(fd);
 	fd_close(&fd);
@@ -112,10 +104,10 @@ static void sync_dir(const char *path)
 static int finish(const struct snapshot_files *f, struct err *e)
 {
 	for (unsigned i = 1; i < f->nr; i++)
-		if (exists(f->path[i], suffix_new))
-			TRY(move(f->path[i], suffix_new, "", e));
-	sync_dir(f->path[1]);
-	return move(f->path[0], suffix_new, "", e);
+		if (exists(f, f->path[i], suffix_new))
+			TRY(opener_replace(f->opener, f->path[i], OPENER_NEW_TO_FINAL, e));
+	sync_dir(f, f->path[1]);
+	return opener_replace(f->opener, f->path[0], OPENER_NEW_TO_FINAL, e);
 }
 
 static void all_closed(struct snapshot_files *f)
@@ -132,12 +124,15 @@ int snapshot_create(struct snapshot_files *f, bool over, struct err *e)
 	if (!strcmp(f->path[0], f->path[1]))
 		return err_set(e, EINVAL, "%.150s: want another name for the memory file",
 			       f->path[1]);
-	if (exists(f->path[0], suffix_new))
+	if (exists(f, f->path[0], suffix_new))
 		TRY(finish(f, e));
-	for (unsigned i = 0; i < f->nr && !r; i++)
-		r = make_file(f->path[i], i ? suffix_new : suffix_tmp, &f->fd[i], e);
-	if (!r && over && exists(f->path[1], ""))
-		r = copy_file(f->path[1], f->fd[1], e);
+	for (unsigned i = 0; i < f->nr && !r; i++) {
+		f->fd[i] = open_as(f, f->path[i], i ? suffix_new : suffix_tmp,
+				   O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, e);
+		r = f->fd[i] < 0 ? f->fd[i] : 0;
+	}
+	if (!r && over && exists(f, f->path[1], ""))
+		r = copy_file(f, f->path[1], f->fd[1], e);
 	if (r)
 		snapshot_abandon(f);
 	return r;
@@ -147,8 +142,8 @@ static int sync_all(const struct snapshot_files *f, struct err *e)
 {
 	for (unsigned i = 0; i < f->nr; i++)
 		TRY(sync_fd(f->path[i], f->fd[i], e));
-	sync_dir(f->path[0]);
-	sync_dir(f->path[1]);
+	sync_dir(f, f->path[0]);
+	sync_dir(f, f->path[1]);
 	return 0;
 }
 
@@ -163,18 +158,18 @@ int snapshot_commit(struct snapshot_files *f, struct err *e)
 	int r = sync_all(f, e);
 
 	if (!r)
-		r = move(f->path[0], suffix_tmp, suffix_new, e);
+		r = opener_replace(f->opener, f->path[0], OPENER_TMP_TO_NEW, e);
 	if (r) {
 		snapshot_abandon(f);
 		return r;
 	}
 	/* From here on the new one counts. */
-	sync_dir(f->path[0]);
+	sync_dir(f, f->path[0]);
 	for (unsigned i = 2; i < f->nr; i++)
 		unused[i] = is_empty(f->fd[i]);
 	snapshot_close(f);
 	TRY(finish(f, e));
-	sync_dir(f->path[0]);
+	sync_dir(f, f->path[0]);
 	for (unsigned i = 2; i < f->nr; i++)
 		if (unused[i])
 			unlink(f->path[i]);
@@ -183,39 +178,32 @@ int snapshot_commit(struct snapshot_files *f, struct err *e)
 
 void snapshot_abandon(struct snapshot_files *f)
 {
-	char name[PATH_MAX];
 	struct err ignored;
 
 	for (unsigned i = 0; i < f->nr; i++)
-		if (f->fd[i] >= 0 &&
-		    !name_with(name, f->path[i], i ? suffix_new : suffix_tmp, &ignored))
-			unlink(name);
+		if (f->fd[i] >= 0 && opener_replace(f->opener, f->path[i],
+						    i ? OPENER_DROP_NEW : OPENER_DROP_TMP, &ignored))
+			continue; /* what stays is emptied by the next snapshot */
 	snapshot_close(f);
 }
 
 /* Open @path, @newer: rather with its suffix. */
-static int open_one(const char *path, bool newer, int *ret, struct err *e)
+static int open_one(const struct snapshot_files *f, const char *path, bool newer, struct err *e)
 {
-	const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-	char name[PATH_MAX];
+	int fd = newer ? open_as(f, path, suffix_new, O_RDONLY | O_NONBLOCK, e) : -1;
 
-	TRY(name_with(name, path, suffix_new, e));
-	*ret = newer ? open(name, flags) : -1;
-	if (*ret < 0)
-		*ret = open(path, flags);
-	return *ret < 0 ? err_set(e, errno, "%.150s: %s", path, strerror(errno)) : 0;
+	return fd < 0 ? open_as(f, path, "", O_RDONLY | O_NONBLOCK, e) : fd;
 }
 
 int snapshot_open(struct snapshot_files *f, struct err *e)
 {
-	bool newer = exists(f->path[0], suffix_new);
+	bool newer = exists(f, f->path[0], suffix_new);
 	int r = 0;
 
 	all_closed(f);
 	for (unsigned i = 0; i < f->nr && !r; i++) {
-		r = open_one(f->path[i], newer, &f->fd[i], e);
-		if (r == -ENOENT && i > 1)
-			r = 0;
+		f->fd[i] = open_one(f, f->path[i], newer, e);
+		r = f->fd[i] >= 0 || (f->fd[i] == -ENOENT && i > 1) ? 0 : f->fd[i];
 	}
 	if (r)
 		snapshot_close(f);

@@ -9,8 +9,9 @@
 #include "base/compiler.h"
 #include "base/err.h"
 #include "base/types.h"
+#include "vmm/snapshot.h"
 
-#define SNAP_VERSION	  1
+#define SNAP_VERSION	  SNAPSHOT_VERSION
 #define SNAP_NAME_MAX	  64
 #define SNAP_SECTIONS_MAX 1024
 #define SNAP_SIZE_MAX	  (64u << 20)

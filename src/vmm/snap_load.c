@@ -12,6 +12,7 @@
 #include "vmm/snapshot.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,15 +154,11 @@ static int check_memory_file(const struct snap_machine *m, int fd, struct err *e
 	return 0;
 }
 
-static struct mem *load_memory(const struct snap_machine *m, const struct snapshot_load *o,
-			       struct err *e)
+static struct mem *map_memory(const struct snap_machine *m, const struct snapshot_load *o,
+			      struct err *e)
 {
 	struct mem *mem;
 
-	if (o->backend != SNAPSHOT_MEM_FILE) {
-		err_set(e, ENOTSUP, "page handler: not built in yet");
-		return NULL;
-	}
 	if (check_memory_file(m, o->mem_fd, e))
 		return NULL;
 	mem = mem_new_file(m->memory, o->mem_fd, e);
@@ -170,6 +167,20 @@ static struct mem *load_memory(const struct snap_machine *m, const struct snapsh
 		mem_free(mem);
 		mem = NULL;
 	}
+	return mem;
+}
+
+static struct mem *load_memory(const struct snap_machine *m, const struct snapshot_load *o,
+			       int *ret_uffd, struct err *e)
+{
+	struct mem *mem;
+
+	*ret_uffd = -1;
+	if (o->backend == SNAPSHOT_MEM_UFFD)
+		return pager_memory(m->memory, o->mem_fd, o->uffd_dev, ret_uffd, e);
+	mem = map_memory(m, o, e);
+	if (mem && o->track_dirty && mem_track(mem))
+		return mem; /* then all of it counts as written */
 	return mem;
 }
 
@@ -282,10 +293,14 @@ static int load(struct vm *vm, struct state *s, const struct snapshot_load *o, u
 	r = set_clocks(vm, &s->m, forward, &tsc, e);
 	if (!r)
 		r = load_all(vm, s, tsc, e);
+	if (!r)
+		r = board_new_generation(vm, true, e);
 	pthread_mutex_unlock(&vm->lock);
 	if (r)
 		return r;
 	vm->restored = true;
+	vm->cfg->track_dirty = o->track_dirty;
+	memcpy(vm->snap_id, s->m.id, sizeof vm->snap_id);
 	if (o->paused) {
 		vm->paused = true;
 		vm->pausing = 1;
@@ -296,7 +311,7 @@ static int load(struct vm *vm, struct state *s, const struct snapshot_load *o, u
 static struct vm *make(struct vm_config *c, const struct snapshot_load *o, struct state *s,
 		       struct err *e)
 {
-	struct vm_preset p = { 0 };
+	struct vm_preset p = { .pager_fd = -1, .pager_uffd = -1 };
 	u64 forward = elapsed(&s->m, o);
 	struct vm *vm;
 
@@ -306,11 +321,12 @@ static struct vm *make(struct vm_config *c, const struct snapshot_load *o, struc
 		err_set(e, EINVAL, "memory or cpus are not the configuration's");
 		return NULL;
 	}
-	p.mem = load_memory(&s->m, o, e);
+	p.mem = load_memory(&s->m, o, &p.pager_uffd, e);
 	if (!p.mem) {
 		err_wrap(e, "memory file");
 		return NULL;
 	}
+	p.pager_fd = p.pager_uffd < 0 ? -1 : fcntl(o->mem_fd, F_DUPFD_CLOEXEC, 0);
 	p.clock_ns = s->m.clock_ns + forward;
 	vm = vm_new_preset(c, &p, e);
 	if (vm && load(vm, s, o, forward, e)) {

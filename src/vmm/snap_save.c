@@ -100,9 +100,16 @@ static int write_state(const struct snap_writer *w, int fd, struct err *e)
 
 static int save_memory(struct vm *vm, const struct snapshot_save *o, u64 *ret_sum, struct err *e)
 {
-	int r = o->freeze ? mem_freeze(vm->mem, o->mem_fd, NULL) :
-			    mem_save(vm->mem, o->mem_fd, ret_sum);
+	int r;
 
+	if (o->diff)
+		r = mem_save_dirty(vm->mem, o->mem_fd);
+	else if (o->freeze)
+		r = mem_freeze(vm->mem, o->mem_fd, NULL);
+	else
+		r = mem_save(vm->mem, o->mem_fd, ret_sum);
+	if (!r && !o->diff && mem_is_tracked(vm->mem))
+		r = mem_forget_dirty(vm->mem);
 	return r ? err_set(e, -r, "snapshot: memory file: %s", strerror(-r)) : 0;
 }
 
@@ -136,6 +143,8 @@ static int save(struct vm *vm, const struct snapshot_save *o, struct err *e)
 	if (vm_random(vm, m.id, sizeof m.id) != sizeof m.id)
 		return err_set(e, EAGAIN, "snapshot: no random numbers from the host");
 	snap_describe(vm, &m);
+	m.diff = o->diff;
+	memcpy(m.base, vm->snap_id, sizeof m.base);
 	TRY(save_layers(vm, o, e));
 	TRY(save_memory(vm, o, &m.mem_sum, e));
 	snap_begin(&w);
@@ -143,6 +152,8 @@ static int save(struct vm *vm, const struct snapshot_save *o, struct err *e)
 	if (!r)
 		r = write_state(&w, o->state_fd, e);
 	snap_discard(&w);
+	if (!r)
+		memcpy(vm->snap_id, m.id, sizeof m.id);
 	return r;
 }
 
@@ -163,8 +174,9 @@ static int check(const struct vm *vm, const struct snapshot_save *o, struct err 
 			return err_set(e, ENOTSUP, "disk %.100s: is written in place, so copies "
 				       "cannot share it: want it readonly or snapshot",
 				       vm->cfg->disk[i].path);
-	if (o->diff)
-		return err_set(e, ENOTSUP, "snapshot: a difference needs track_dirty_pages");
+	if (o->diff && !vm->cfg->track_dirty)
+		return err_set(e, ENOTSUP, "snapshot: what was written is not noted: want "
+			       "--track-dirty for a difference");
 	return 0;
 }
 

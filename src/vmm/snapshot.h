@@ -18,6 +18,9 @@
 #include "base/err.h"
 #include "base/types.h"
 
+#define SNAPSHOT_VERSION 1 /* of the state file */
+
+struct opener;
 struct vm;
 struct vm_config;
 
@@ -56,6 +59,7 @@ struct snapshot_load {
 	int state_fd; /* borrowed */
 	enum snapshot_backend backend;
 	int mem_fd;   /* memory file, or connected socket; borrowed */
+	int uffd_dev; /* SNAPSHOT_MEM_UFFD in a jail: /dev/userfaultfd; 0 = opened here */
 	bool track_dirty;    /* a difference may be saved later */
 	bool verify;	     /* memory file: compare with the checksum in the state file */
 	bool advance_clocks; /* the guest's clocks go on as if it had run: wall clock right */
@@ -83,6 +87,7 @@ struct vm *vm_new_from_snapshot(struct vm_config *c, const struct snapshot_load 
 #define SNAPSHOT_FILES 16
 
 struct snapshot_files {
+	struct opener *opener;		  /* who opens them (os/opener.h); NULL = this process */
 	const char *path[SNAPSHOT_FILES]; /* state file, memory file, layers; borrowed */
 	int fd[SNAPSHOT_FILES];		  /* -1 = not open */
 	unsigned nr;

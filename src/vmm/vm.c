@@ -326,7 +326,12 @@ static int make_outside(struct vm *vm, const struct vm_preset *p, struct err *e)
 		loop_set_clock(vm->loop, p->clock_ns);
 	loop_set_lock(vm->loop, lock_board, unlock_board, vm);
 	TRY(watch_signals(vm, e));
+	if (p && p->pager_uffd >= 0)
+		TRY(pager_watch(vm, p->pager_fd, p->pager_uffd, e));
 	TRY(memory_new(vm, e));
+	if (!p && vm->cfg->track_dirty && mem_track(vm->mem))
+		vm_say(vm, 1, "memory: the host cannot say what was written: "
+			      "differences are as large as the whole");
 	TRY(open_serial(vm, e));
 	TRY(open_nets(vm, e));
 	TRY(open_agent(vm, e));
@@ -351,7 +356,7 @@ struct vm *vm_new(struct vm_config *c, struct err *e)
 		.state_fd = r->state_fd,
 		.backend = r->uffd ? SNAPSHOT_MEM_UFFD : SNAPSHOT_MEM_FILE,
 		.mem_fd = r->mem_fd,
-		.track_dirty = r->track_dirty,
+		.track_dirty = c->track_dirty,
 		.verify = r->verify,
 		.advance_clocks = !r->keep_clocks,
 		.paused = r->paused,
@@ -373,6 +378,7 @@ struct vm *vm_new_preset(struct vm_config *c, const struct vm_preset *p, struct 
 	vm->made_ns = os_now_ns();
 	vm->made_cpu_ns = os_cpu_ns();
 	vm->mem = p ? p->mem : NULL;
+	vm->pager_uffd = -1;
 	vm->signals.fd = -1;
 	vm->reset_task.fn = do_reset;
 	for (unsigned i = 0; i < PC_MAX_CPUS; i++)
@@ -487,6 +493,7 @@ void vm_free(struct vm *vm)
 		net_close(vm->net[i]);
 	disks_close(vm);
 	chr_close(vm->serial);
+	pager_end(vm);
 	mem_free(vm->mem);
 	if (vm->loop) {
 		loop_unwatch(vm->loop, &vm->signals);

@@ -103,6 +103,9 @@ struct vm {
 	pthread_cond_t parked, resumed;
 
 	/* Life (vm.c). */
+	u8 snap_id[16]; /* of the snapshot saved or loaded last: what a difference is one to */
+	struct watch pager; /* who brings pages: the socket, and */
+	int pager_uffd;	    /* what it serves; -1 = RAM is all here */
 	bool restored; /* from a snapshot: vm_start() does not power on */
 	bool powered; /* vm_start() was successful */
 	u64 start_ns; /* when, os_now_ns() */
@@ -203,8 +206,16 @@ void vcpus_free(struct vm *vm);
 struct vm_preset {
 	struct mem *mem; /* taken over, also on failure */
 	u64 clock_ns;	 /* the board's clock goes on from there */
+	int pager_fd, pager_uffd; /* taken over likewise; -1 = nobody brings pages */
 };
 struct vm *vm_new_preset(struct vm_config *c, const struct vm_preset *p, struct err *e) MUST_CHECK;
+
+/* -- pager.c: RAM whose pages another process brings (docs/snapshot-format.md) ------------ */
+
+/* RAM served by who is at the other end of @sock; *ret_uffd is the caller's. */
+struct mem *pager_memory(u64 size, int sock, int dev, int *ret_uffd, struct err *e) MUST_CHECK;
+int pager_watch(struct vm *vm, int sock, int uffd, struct err *e) MUST_CHECK; /* takes over */
+void pager_end(struct vm *vm);
 
 /* Lock held, any thread. The first end counts; the rest are ignored. */
 void vm_end(struct vm *vm, enum vm_end end, int status);
