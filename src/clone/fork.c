@@ -28,7 +28,7 @@
 enum { FD_READY = 3, FD_FILES = 4 };
 
 struct copy {
-	char name[CFG_NAME];
+	char name[CFG_NAME], serial[CFG_PATH];
 	int ready, errors; /* our ends of its pipes */
 	struct proc proc;
 	bool runs;
@@ -36,7 +36,7 @@ struct copy {
 };
 
 struct fork {
-	const char *parent, *pattern;
+	const char *parent, *pattern, *serial;
 	unsigned nr;
 	bool json, help;
 	int fd[SNAPSHOT_FILES];
@@ -53,6 +53,7 @@ static void help(void)
 	      "has a name, network addresses and a VM generation ID of its own.\n\n"
 	      "  -n N             how many (1)\n"
 	      "  --name PATTERN   their names, with % for the number (NAME-%)\n"
+	      "  --serial WHERE   their first serial port, with % for the number (none)\n"
 	      "  --json           say the outcome as JSON\n",
 	      stdout);
 }
@@ -84,6 +85,8 @@ static int parse(struct fork *f, int argc, char **argv, struct err *e)
 			TRY(parse_nr(argv[++i], &f->nr, e));
 		else if (!strcmp(w, "--name") && i + 1 < argc)
 			f->pattern = argv[++i];
+		else if (!strcmp(w, "--serial") && i + 1 < argc)
+			f->serial = argv[++i];
 		else if (*w == '-' || f->parent)
 			return err_set(e, EINVAL, "\"%.80s\": want NAME, -n N or --name PATTERN", w);
 		else
@@ -126,21 +129,29 @@ static bool is_taken(const struct taken *t, const char *name)
 	return false;
 }
 
-static int make_name(const struct fork *f, unsigned number, char *ret, struct err *e)
+/* The pattern with the number for its first %. */
+static int put_number(const char *what, const char *pattern, unsigned number, char *ret, int size,
+		      struct err *e)
 {
-	const char *pattern = f->pattern ? f->pattern : "%", *at = strchr(pattern, '%');
+	const char *at = strchr(pattern, '%');
 	int n;
 
-	if (!f->pattern)
-		n = snprintf(ret, CFG_NAME, "%s-%u", f->parent, number);
-	else if (at)
-		n = snprintf(ret, CFG_NAME, "%.*s%u%s", (int)(at - pattern), pattern, number,
+	if (at)
+		n = snprintf(ret, (size_t)size, "%.*s%u%s", (int)(at - pattern), pattern, number,
 			     at + 1);
 	else
-		n = snprintf(ret, CFG_NAME, "%s", pattern);
-	return n >= CFG_NAME ? err_set(e, ENAMETOOLONG, "--name: want up to %d letters",
-				       CFG_NAME - 1) :
-			       0;
+		n = snprintf(ret, (size_t)size, "%s", pattern);
+	return n >= size ? err_set(e, ENAMETOOLONG, "%s: want up to %d letters", what, size - 1) : 0;
+}
+
+static int make_name(const struct fork *f, unsigned number, struct copy *c, struct err *e)
+{
+	char pattern[CFG_NAME + 4];
+
+	if (!f->pattern)
+		snprintf(pattern, sizeof pattern, "%.63s-%%", f->parent);
+	TRY(put_number("--name", f->pattern ? f->pattern : pattern, number, c->name, CFG_NAME, e));
+	return put_number("--serial", f->serial ? f->serial : "none", number, c->serial, CFG_PATH, e);
 }
 
 static int choose_names(struct fork *f, struct err *e)
@@ -151,7 +162,7 @@ static int choose_names(struct fork *f, struct err *e)
 
 	for (unsigned i = 0; i < f->nr && !r; i++) {
 		do
-			r = make_name(f, number++, f->copy[i].name, e);
+			r = make_name(f, number++, &f->copy[i], e);
 		while (!r && is_taken(&t, f->copy[i].name) && number < 100000);
 	}
 	free(t.name);
@@ -193,7 +204,7 @@ static int spawn(const struct fork *f, struct copy *c, struct err *e)
 	char fds[128] = "", self[PATH_MAX];
 	int ready[2], errors[2], null = open("/dev/null", O_RDWR | O_CLOEXEC), r;
 	const char *const argv[] = { "vireo", "restore", "--fds", fds, "--parent", f->parent,
-				     "--name", c->name, "--serial", "none", "--ready-fd", "3", NULL };
+				     "--name", c->name, "--serial", c->serial, "--ready-fd", "3", NULL };
 	struct proc_fd map[4 + SNAPSHOT_FILES] = { { null, 0 }, { null, 1 } };
 	struct proc_spec spec = { .path = self, .argv = argv, .fd = map, .new_group = true };
 

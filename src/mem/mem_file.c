@@ -60,7 +60,7 @@ struct scan {
 static void scan_begin(struct scan *s, const struct mem *m)
 {
 	s->pagemap = mem_pagemap();
-	s->file = mem_file(m);
+	s->file = mem_file(m) >= 0 ? mem_file(m) : mem_shared_fd(m); /* others write there too */
 }
 
 static bool in_page_map(struct scan *s, const struct mem_part *p, u64 page)

@@ -84,7 +84,7 @@ void loop_cancel(struct loop *l, struct task *t); /* no-op if not queued */
 struct clock *loop_clock(struct loop *l);
 
 struct aio **loop_aio(struct loop *l); /* aio.h's: what the loop's users share */
-/* From now on clock_now_ns() goes on from @now_ns. No timer may be armed. */
+/* From now on clock_now_ns() goes on from @now_ns; timers that are armed keep their when_ns. */
 void loop_set_clock(struct loop *l, u64 now_ns);
 
 u64 os_now_ns(void);  /* CLOCK_MONOTONIC */

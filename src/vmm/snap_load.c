@@ -8,6 +8,7 @@
  */
 #include "cpu/x86_state.h"
 #include "dev/virtio/virtio.h"
+#include "mem/mem.h"
 #include "vmm/snap_int.h"
 #include "vmm/snapshot.h"
 
@@ -197,16 +198,35 @@ static u64 elapsed(const struct snap_machine *m, const struct snapshot_load *o)
 	return o->advance_clocks && now > m->wall_ns ? now - m->wall_ns : 0;
 }
 
-/* *ret: what is to be added to saved TSC offsets. */
-static int set_clocks(struct vm *vm, const struct snap_machine *m, u64 forward, u64 *ret,
-		      struct err *e)
+/* All clocks at one moment. *ret: what is to be added to saved TSC offsets. */
+static int set_clocks(struct vm *vm, const struct snap_machine *m, const struct snapshot_load *o,
+		      u64 *ret, struct err *e)
 {
-	u64 cycles = (u64)((unsigned __int128)forward * m->tsc_khz / 1000000);
 	struct snap_machine here;
+	u64 forward, cycles;
 
 	snap_describe(vm, &here);
+	forward = elapsed(m, o);
+	cycles = (u64)((unsigned __int128)forward * m->tsc_khz / 1000000);
 	*ret = m->tsc + cycles - here.tsc;
+	loop_set_clock(vm->loop, m->clock_ns + forward);
 	return vm->engine->set_clock(vm->cpu_vm, here.tsc, m->kvm_clock_ns + forward, e);
+}
+
+#define TIME_FLAGS	   29 /* in the guest's record of the KVM clock */
+#define TIME_GUEST_STOPPED 2
+
+/* Its kernel is not to take the time it stood still for a lockup. [msr.rst] */
+static void tell_stopped(struct vm *vm, const struct x86_state *x)
+{
+	gpa_t at = (x->kvm_system_time & ~1ull) + TIME_FLAGS;
+	u8 flags;
+
+	if (!(x->kvm_system_time & 1) || !mem_read(vm->mem, at, &flags, 1))
+		return;
+	flags |= TIME_GUEST_STOPPED;
+	if (!mem_write(vm->mem, at, &flags, 1))
+		return; /* it was readable: cannot be */
 }
 
 /* -- sections ---------------------------------------------------------------------------------- */
@@ -224,6 +244,7 @@ static int load_cpu(struct vm *vm, unsigned i, struct snap *s, struct x86_state 
 	if (x86_state_check(x, cpu_model_xcr0((enum cpu_model)vm->cfg->cpu), e) ||
 	    vm->engine->set_state(vm->cpu[i].v, x, e))
 		return err_wrap(e, "section %s", name);
+	tell_stopped(vm, x);
 	return 0;
 }
 
@@ -280,8 +301,7 @@ static int load_all(struct vm *vm, struct state *s, u64 tsc_shift, struct err *e
 
 /* -- the whole ------------------------------------------------------------------------------------ */
 
-static int load(struct vm *vm, struct state *s, const struct snapshot_load *o, u64 forward,
-		struct err *e)
+static int load(struct vm *vm, struct state *s, const struct snapshot_load *o, struct err *e)
 {
 	struct snap_machine here = { 0 };
 	u64 tsc;
@@ -290,7 +310,7 @@ static int load(struct vm *vm, struct state *s, const struct snapshot_load *o, u
 	snap_describe(vm, &here);
 	TRY(check_cpu(&s->m, &here, e));
 	pthread_mutex_lock(&vm->lock);
-	r = set_clocks(vm, &s->m, forward, &tsc, e);
+	r = set_clocks(vm, &s->m, o, &tsc, e);
 	if (!r)
 		r = load_all(vm, s, tsc, e);
 	if (!r)
@@ -312,7 +332,6 @@ static struct vm *make(struct vm_config *c, const struct snapshot_load *o, struc
 		       struct err *e)
 {
 	struct vm_preset p = { .pager_fd = -1, .pager_uffd = -1 };
-	u64 forward = elapsed(&s->m, o);
 	struct vm *vm;
 
 	if (!snap_take(&s->snap, "config", e))
@@ -327,9 +346,9 @@ static struct vm *make(struct vm_config *c, const struct snapshot_load *o, struc
 		return NULL;
 	}
 	p.pager_fd = p.pager_uffd < 0 ? -1 : fcntl(o->mem_fd, F_DUPFD_CLOEXEC, 0);
-	p.clock_ns = s->m.clock_ns + forward;
+	p.clock_ns = s->m.clock_ns;
 	vm = vm_new_preset(c, &p, e);
-	if (vm && load(vm, s, o, forward, e)) {
+	if (vm && load(vm, s, o, e)) {
 		vm_free(vm);
 		vm = NULL;
 	}

@@ -1,0 +1,82 @@
+"""Guests for the tests of snapshots and forks: VMs with their serial line on a socket."""
+import atexit, hashlib, os, pathlib, re, shutil, socket, subprocess, tempfile, time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+os.chdir(ROOT)
+VIREO = "build/vireo"
+running = []
+tmp = tempfile.mkdtemp(prefix="vireo-snapshot-")
+os.environ["XDG_RUNTIME_DIR"] = tmp
+
+
+@atexit.register
+def clean_up():
+    for p in running:
+        p.terminate()
+    shutil.rmtree(tmp, ignore_errors=True)
+
+
+def vireo(*args, **kw):
+    return subprocess.run([VIREO, *args], capture_output=True, text=True, timeout=120,
+                          stdin=subprocess.DEVNULL, **kw)
+
+
+class Guest:
+    """A VM with its serial line on a socket."""
+
+    def __init__(self, *args, name, attach=None):
+        self.name, self.path, self.out = name, attach or f"{tmp}/{name}.serial", b""
+        if not attach:
+            self.proc = subprocess.Popen([VIREO, *args, "--name", name, "--serial",
+                                          f"unix:{self.path}"], stdin=subprocess.DEVNULL,
+                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            running.append(self.proc)
+        self.sock = socket.socket(socket.AF_UNIX)
+        for _ in range(600):
+            try:
+                self.sock.connect(self.path)
+                break
+            except OSError:
+                time.sleep(0.05)
+
+    def type(self, text):
+        self.sock.sendall(text.encode())
+
+    def expect(self, pattern, seconds=60):
+        by = time.monotonic() + seconds
+        while True:
+            m = re.search(pattern.encode(), self.out)
+            if m:
+                self.out = self.out[m.end():]
+                return m
+            left = by - time.monotonic()
+            if left <= 0:
+                return None
+            self.sock.settimeout(left)
+            try:
+                got = self.sock.recv(65536)
+            except TimeoutError:
+                return None
+            if not got:
+                return None
+            self.out += got
+
+    def run(self, command, pattern=r"(?s)<<(.*?)>>", seconds=60):
+        """The output of a shell command."""
+        self.type(f"echo '<''<'; {command}; echo '>''>'\n")
+        m = self.expect(pattern, seconds)
+        return m[1].decode().replace("\r", "").strip() if m else None
+
+
+def sha(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def stop(name):
+    return vireo("stop", "-f", name).returncode == 0
+
+
+def quickstart():
+    out = subprocess.run(["tools/quickstart", "--quiet"], capture_output=True, text=True).stdout
+    v = dict(re.findall(r"(\w+)='?([^'\n]+)'?", out))
+    return v["KERNEL"], v["INITRD"]
