@@ -192,12 +192,34 @@ static int make_boot(const struct fc *fc, struct vm_config *c, struct err *e)
 	return make_cmdline(fc, c, e);
 }
 
+/* A disk of another process; such come after the others. */
+static int make_vhost(const struct fc *fc, const struct fc_drive *f, int fd, struct vm_config *c,
+		      struct err *e)
+{
+	struct vhost_config *h = &c->vhost[c->nr_vhosts];
+
+	if (c->nr_vhosts == CFG_VHOSTS)
+		return err_set(e, ENOSPC, "Too many devices: want at most %d drives with a socket",
+			       CFG_VHOSTS);
+	if (f->is_root && !*f->partuuid && fc->nr_drives > 1)
+		return err_set(e, EINVAL, "drive \"%s\": a root device with a socket is not the first "
+			       "disk: want partuuid", f->id);
+	*h = (struct vhost_config){ .type = CFG_VHOST_BLK, .fd = -1 };
+	strcpy(h->path, f->socket);
+	c->nr_vhosts++;
+	return copy_fd(fd, &h->fd, e);
+}
+
 static int make_disks(const struct fc *fc, struct vm_config *c, struct err *e)
 {
 	for (u32 i = 0; i < fc->nr_drives; i++) {
 		const struct fc_drive *f = &fc->drive[i];
-		struct disk_config *d = &c->disk[i];
+		struct disk_config *d = &c->disk[c->nr_disks];
 
+		if (*f->socket) {
+			TRY(make_vhost(fc, f, fc->drive_fd[i], c, e));
+			continue;
+		}
 		strcpy(d->path, f->path);
 		strcpy(d->id, f->id);
 		d->image_format = IMAGE_RAW;
@@ -349,6 +371,8 @@ void fc_close_config(struct vm_config *c)
 		fd_close(&c->net[i].fd);
 	for (u32 i = 0; i < CFG_PMEMS; i++)
 		fd_close(&c->pmem[i].fd);
+	for (u32 i = 0; i < CFG_VHOSTS; i++)
+		fd_close(&c->vhost[i].fd);
 	fd_close(&c->vsock.fd);
 	fd_close(&c->serial_fd);
 }

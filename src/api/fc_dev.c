@@ -30,9 +30,6 @@ static int check_drive(const struct fc *fc, const struct fc_drive *d, int old, s
 					  "not both");
 	if (!body_has(d, DRIVE_SOCKET) && !body_has(d, DRIVE_PATH))
 		return err_set(e, EINVAL, "Invalid block configuration: want path_on_host");
-	if (body_has(d, DRIVE_SOCKET))
-		return err_set(e, ENOTSUP, "socket: vhost-user-block is not built in yet: want "
-					   "path_on_host");
 	for (u32 i = 0; d->is_root && i < fc->nr_drives; i++)
 		if (fc->drive[i].is_root && (int)i != old)
 			return err_set(e, EEXIST, "A root block device already exists!");
@@ -59,6 +56,15 @@ static int open_drive(struct api *a, const char *path, bool read_only, struct er
 				  "a block device", path);
 }
 
+/* The back end of vhost-user-block. */
+static int connect_drive(struct api *a, const char *path, struct err *e)
+{
+	int fd = api_connect(a, path, e);
+
+	return fd < 0 ? err_wrap(e, "Unable to create the vhost-user block device: Vhost-user error") :
+			fd;
+}
+
 /* The root disk is the guest's first. */
 static void insert_drive(struct fc *fc, const struct fc_drive *d, int fd, int old)
 {
@@ -82,7 +88,10 @@ int fc_put_drive(struct api_call *c, struct err *e)
 
 	fc->boot_path = true;
 	TRY(check_drive(fc, d, old, e));
-	fd = open_drive(c->api, d->path, d->read_only, e);
+	if (body_has(d, DRIVE_SOCKET))
+		fd = connect_drive(c->api, d->socket, e);
+	else
+		fd = open_drive(c->api, d->path, d->read_only, e);
 	if (fd < 0)
 		return fd;
 	insert_drive(fc, d, fd, old);

@@ -24,6 +24,8 @@ void cfg_forget_open(struct vm_config *c)
 		c->share[i].fd = -1;
 	for (unsigned i = 0; i < CFG_PMEMS; i++)
 		c->pmem[i].fd = -1;
+	for (unsigned i = 0; i < CFG_VHOSTS; i++)
+		c->vhost[i].fd = -1;
 }
 
 void cfg_init(struct vm_config *c)
