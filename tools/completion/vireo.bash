@@ -68,9 +68,13 @@ _vireo() {
     [ "${words[i]}" != -- ] || { COMPREPLY=(); return; }
   done
   case $cword:${words[1]} in
-    1:*) COMPREPLY=($(compgen -W "run list info stats pause resume stop image disk help version" -- "$cur")) ;;
+    1:*) COMPREPLY=($(compgen -W "run list info stats pause resume stop snapshot restore fork tree image disk help version" -- "$cur")) ;;
     *:list) COMPREPLY=($(compgen -W "--json --help" -- "$cur")) ;;
     *:info | *:stats | *:pause | *:resume | *:stop) COMPREPLY=($(compgen -W "$(_vireo_names) --help" -- "$cur")) ;;
+    *:snapshot) COMPREPLY=($(compgen -W "$(_vireo_names) -o --diff --json --help" -- "$cur")) ;;
+    *:restore) COMPREPLY=($(compgen -d -- "$cur") $(compgen -W "--name --serial --paused --keep-clocks --verify --track-dirty --jail --json --help" -- "$cur")) ;;
+    *:fork) COMPREPLY=($(compgen -W "$(_vireo_names) -n --name --serial --json --help" -- "$cur")) ;;
+    *:tree) COMPREPLY=($(compgen -W "--json --help" -- "$cur")) ;;
     *:run) _vireo_run "$cur" "$prev" ;;
     *:image) _vireo_image "$cur" "$prev" ;;
     *:disk) _vireo_disk "$cur" "$prev" ;;
