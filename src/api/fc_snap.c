@@ -201,36 +201,46 @@ static int check_load(struct api_call *c, struct err *e)
 	return 0;
 }
 
-static int open_memory(struct api *a, const struct fc_snapshot_load *b, struct err *e)
+/* A process that answers page faults has the memory. */
+static int open_handler(struct api *a, const char *path, struct err *e)
+{
+	struct err ignored = { 0 };
+	int fd = api_connect(a, path, e), dev;
+
+	if (fd < 0)
+		return err_wrap(e, "Failed to load guest memory: %.100s", path);
+	dev = api_open(a, "/dev/userfaultfd", O_RDWR, &ignored);
+	a->load.uffd_dev = dev > 0 ? dev : 0;
+	a->load.backend = SNAPSHOT_MEM_UFFD;
+	return fd;
+}
+
+/* The state file, and the memory file or who has its pages. */
+static int open_snapshot(struct api *a, const struct fc_snapshot_load *b, struct err *e)
 {
 	bool uffd = body_has(b, LOAD_BACKEND) && b->backend.type == 1;
-	const char *path = body_has(b, LOAD_BACKEND) ? b->backend.path : b->mem_path;
-	int fd = uffd ? api_connect(a, path, e) : api_open(a, path, O_RDONLY, e);
+	const char *mem = body_has(b, LOAD_BACKEND) ? b->backend.path : b->mem_path;
+	struct snapshot_files f = { .opener = a->opts.opener,
+				    .path = { b->path, mem },
+				    .nr = uffd ? 1 : 2 };
 
-	a->load.backend = uffd ? SNAPSHOT_MEM_UFFD : SNAPSHOT_MEM_FILE;
-	if (uffd && fd >= 0) {
-		struct err ignored = { 0 };
-		int dev = api_open(a, "/dev/userfaultfd", O_RDWR, &ignored);
-
-		a->load.uffd_dev = dev > 0 ? dev : 0;
-	}
-	return fd < 0 ? err_wrap(e, "Failed to load guest memory: %.100s", path) : fd;
+	if (snapshot_open(&f, e))
+		return err_wrap(e, "Failed to open snapshot file");
+	a->load.state_fd = f.fd[0];
+	a->load.mem_fd = uffd ? open_handler(a, mem, e) : f.fd[1];
+	return a->load.mem_fd < 0 ? a->load.mem_fd : 0;
 }
 
 static int open_all(struct api *a, const struct fc_snapshot_load *b, struct err *e)
 {
 	struct vm_config *c = a->start;
 
-	a->load = (struct snapshot_load){ .mem_fd = -1,
+	a->load = (struct snapshot_load){ .state_fd = -1,
+					  .mem_fd = -1,
 					  .track_dirty = b->track_dirty || b->diff,
 					  .advance_clocks = b->clock_realtime,
 					  .paused = !b->resume };
-	a->load.state_fd = api_open(a, b->path, O_RDONLY, e);
-	if (a->load.state_fd < 0)
-		return err_wrap(e, "Failed to open snapshot file");
-	a->load.mem_fd = open_memory(a, b, e);
-	if (a->load.mem_fd < 0)
-		return a->load.mem_fd;
+	TRY(open_snapshot(a, b, e));
 	TRY(snapshot_read_config(a->load.state_fd, c, e));
 	TRY(open_disks(a, c, e));
 	TRY(override_nets(b, c, e));
