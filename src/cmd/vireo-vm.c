@@ -31,6 +31,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -482,6 +483,8 @@ int main(int argc, char **argv)
 	struct err e = { 0 };
 
 	signal(SIGPIPE, SIG_IGN);
+	/* A heap for each thread costs memory, and asks /proc how to give it back: not in the jail. */
+	mallopt(M_ARENA_MAX, 1);
 	if (argc == 3 && !strcmp(argv[1], "--config-fd"))
 		return main_run(argv[2]);
 	if (argc == 2 && !strcmp(argv[1], "--jail=report"))
