@@ -8,6 +8,7 @@
  */
 #include "base/compiler.h"
 #include "boot/boot.h"
+#include "boot/jailed.h"
 #include "cfg/cfg.h"
 #include "clone/clone.h"
 #include "cpu/cpu.h"
@@ -347,25 +348,51 @@ static int read_blk(const struct disk_reader *d, u64 off, void *buf, size_t len)
 	return disk_read(d->ctx, off, buf, len);
 }
 
+struct kernel_search {
+	const struct disk_config *d;
+	struct loop *loop;
+	struct disk_reader r;
+};
+
+/* A raw disk is open already. */
+static int open_search(void *ctx, struct err *e)
+{
+	struct kernel_search *s = ctx;
+	const struct disk_config *d = s->d;
+
+	s->loop = loop_new(e);
+	s->r.read = read_blk;
+	s->r.ctx = s->loop ? disk_open_read(s->loop, d->path, image_format_name(d->image_format),
+					    d->allow, d->secret, e) : NULL;
+	if (!s->r.ctx)
+		return -e->code;
+	s->r.size = disk_size(s->r.ctx);
+	return 0;
+}
+
+static int search(void *ctx, struct jailed_result *ret, struct err *e)
+{
+	const struct kernel_search *s = ctx;
+
+	if (s->d->image_format == IMAGE_RAW)
+		return disk_find_kernel(s->d->fd, &ret->fd[0], &ret->fd[1], ret->text, e);
+	return disk_find_kernel_in(&s->r, &ret->fd[0], &ret->fd[1], ret->text, e);
+}
+
+/* The file system is the guest's work: it is read in a jail. */
 static int find_kernel(const struct disk_config *d, i32 *kernel, int *initrd, char *root,
 		       struct err *e)
 {
-	struct disk_reader r = { .read = read_blk };
-	struct loop *l;
-	int err;
+	struct kernel_search s = { .d = d };
+	const struct jailed_work w = { .open = d->image_format == IMAGE_RAW ? NULL : open_search,
+				       .fn = search, .ctx = &s };
+	struct jailed_result ret;
 
-	if (d->image_format == IMAGE_RAW)
-		return disk_find_kernel(d->fd, kernel, initrd, root, e);
-	l = loop_new(e);
-	r.ctx = l ? disk_open_read(l, d->path, image_format_name(d->image_format), d->allow,
-				   d->secret, e) : NULL;
-	if (!r.ctx)
-		return -e->code;
-	r.size = disk_size(r.ctx);
-	err = disk_find_kernel_in(&r, kernel, initrd, root, e);
-	blk_close(r.ctx);
-	loop_free(l);
-	return err;
+	TRY(jailed_run(&w, &ret, e));
+	*kernel = ret.fd[0];
+	*initrd = ret.fd[1];
+	snprintf(root, DISK_ROOT_MAX, "%.*s", DISK_ROOT_MAX - 1, ret.text);
+	return 0;
 }
 
 static int boot_disk(struct vm_config *c, struct err *e)
