@@ -129,7 +129,8 @@ static void put_entry(const struct entry *e, u8 *p)
 	p[17] = e->shift;
 	put_be16(p + 18, e->name_len);
 	put_be32(p + 20, e->extra_len);
-	memcpy(p + DIR_FIXED, e->extra, e->extra_len);
+	if (e->extra_len)
+		memcpy(p + DIR_FIXED, e->extra, e->extra_len);
 	memcpy(p + DIR_FIXED + e->extra_len, e->name, e->name_len);
 }
 

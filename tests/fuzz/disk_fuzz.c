@@ -11,6 +11,7 @@
  * variable DISK_FUZZ_FORMAT names.
  */
 #include "blk/blk_int.h"
+#include "blk/dirty.h"
 #include "blk/image.h"
 #include "mem_file.h"
 
@@ -71,12 +72,40 @@ static void use(struct blk *b)
 			break;
 }
 
+static void bitmaps(struct blk *b)
+{
+	struct image_bitmap i;
+	struct dirty d;
+	struct err e;
+
+	for (unsigned k = 0; k < 4 && !image_bitmap_get(b, k, &i, &e); k++) {
+		if (image_bitmap_load(b, i.name, &d, &e))
+			continue;
+		if (d.size)
+			dirty_set(&d, next_random() % d.size, 4096);
+		if (image_bitmap_store(b, i.name, k % 2 ? NULL : &d, true, &e)) {
+			/* Read-only, or damaged. */
+		}
+		dirty_fini(&d);
+	}
+	if (b->info.size < 64 << 20 && !dirty_init(&d, b->info.size, 16)) {
+		if (image_bitmap_store(b, "new", &d, true, &e)) {
+			/* As above. */
+		}
+		dirty_fini(&d);
+	}
+}
+
 static void maintain(struct blk *b)
 {
 	struct image_check c = { 0 };
 	struct err e;
 
-	switch (next_random() % 6) {
+	switch (next_random() % 8) {
+	case 6:
+	case 7:
+		bitmaps(b);
+		break;
 	case 0:
 		if (image_snapshot_create(b, "s", &e) || image_snapshot_apply(b, "1", &e))
 			break;
@@ -267,6 +296,7 @@ static void fill(struct blk *b)
 		    blk_write_now(b, off, data, 512))
 			continue;
 	}
+	bitmaps(b);
 	if (image_snapshot_create(b, "one", &e) || image_finish(b, &e))
 		return;
 }
