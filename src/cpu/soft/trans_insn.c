@@ -274,6 +274,50 @@ static void put_moffs(struct trans *t, const struct insn *i)
 	put_mem_insn(t, &mov);
 }
 
+/* Host register of guest register @g as things are, or REG_NONE. */
+static unsigned host_now(const struct trans *t, unsigned g)
+{
+	if (!trans_is_homed(g))
+		return trans_host_reg(g);
+	return t->held[0] == g ? R10 : t->held[1] == g ? R11 : REG_NONE;
+}
+
+static bool lea_operands(const struct trans *t, const struct insn *i, struct opmap *ret)
+{
+	if (i->op != 0x8d || i->map != MAP_1 || i->cls != CLS_INT || i->lock || i->opsize < 4 ||
+	    i->adsize != 8 || trans_is_homed(i->reg) || t->v->cfg.off & CPU_OFF_HOMES)
+		return false;
+	*ret = (struct opmap){ .reg = (u8)trans_host_reg(i->reg), .mem = true, .base = i->base,
+			       .index = i->index, .scale = i->scale, .disp = (i32)i->disp };
+	if (i->base < 16)
+		ret->base = (u8)host_now(t, i->base);
+	if (i->index < 16)
+		ret->index = (u8)host_now(t, i->index);
+	return (i->base >= 16 || ret->base != REG_NONE) && (i->index >= 16 || ret->index != REG_NONE);
+}
+
+bool trans_lea_is_simple(const struct trans *t, const struct insn *i)
+{
+	struct opmap m;
+
+	return lea_operands(t, i, &m);
+}
+
+bool trans_simple_lea(struct trans *t, const struct insn *i)
+{
+	struct insn lea = { .op = 0x8d, .has_modrm = true, .is_mem = true, .w = i->opsize == 8 };
+	u64 a = t->rip[t->k] + i->len + (u64)i->disp;
+	struct opmap m;
+
+	if (!lea_operands(t, i, &m))
+		return false;
+	if (i->base == REG_RIP)
+		e_imm(&t->e, m.reg, lea.w ? a : (u32)a);
+	else
+		e_insn(&t->e, &lea, &m);
+	return true;
+}
+
 static void put_lea(struct trans *t, const struct insn *i)
 {
 	struct insn plain = *i;
@@ -588,6 +632,8 @@ void trans_insn(struct trans *t, const struct insn *i)
 		put_reg_insn(t, i);
 		return;
 	}
+	if (trans_simple_lea(t, i))
+		return;
 	trans_homes_drop(t);
 	if (i->cls == CLS_INT && i->attr & IA_BRANCH && !i->lock) {
 		put_branch(t, i);

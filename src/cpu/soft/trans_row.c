@@ -56,6 +56,8 @@ static bool is_neutral(const struct trans *t, const struct insn *i)
 	struct opmap m;
 	struct homes h;
 
+	if (trans_lea_is_simple(t, i)) /* also when no scratch register holds anything */
+		return !trans_is_homed(i->base) && !trans_is_homed(i->index);
 	return i->cls == CLS_INT && !is_div(i) && trans_is_plain(t, i) && fits(i, &m, &h);
 }
 
@@ -121,6 +123,8 @@ static void put_one(struct trans *t, const struct insn *i, i64 lo)
 	struct opmap m;
 	struct homes h;
 
+	if (trans_simple_lea(t, i))
+		return;
 	fits(i, &m, &h);
 	trans_flags_for(t, i);
 	trans_load_homes(t, &h);

@@ -171,6 +171,9 @@ void trans_homes_flush(struct trans *t);
 void trans_homes_drop(struct trans *t);
 
 bool trans_is_plain(const struct trans *t, const struct insn *i);
+/* LEA of what is in host registers now, into one: can it be; emit it if so. */
+bool trans_lea_is_simple(const struct trans *t, const struct insn *i);
+bool trans_simple_lea(struct trans *t, const struct insn *i);
 /* The host's own instruction, which the guest may use. */
 bool trans_is_copied(const struct trans *t, const struct insn *i);
 bool trans_has_seg_base(const struct insn *i);
