@@ -296,7 +296,8 @@ static int load_all(struct vm *vm, struct state *s, u64 tsc_shift, struct err *e
 	TRY(load_cpus(vm, &s->snap, tsc_shift, e));
 	TRY(snap_each_device(vm, load_device, &s->snap, e));
 	TRY(snap_all_taken(&s->snap, e));
-	return snap_each_device(vm, device_loaded, NULL, e);
+	TRY(snap_each_device(vm, device_loaded, NULL, e));
+	return chips_load(vm, e);
 }
 
 /* -- the whole ------------------------------------------------------------------------------------ */

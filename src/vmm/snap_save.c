@@ -87,6 +87,7 @@ static int build(struct vm *vm, const struct snap_machine *m, struct snap_writer
 	TRY(add_fields(w, "machine", snap_machine_fields, m, e));
 	TRY(add_config(vm, w, e));
 	TRY(add_cpus(vm, w, e));
+	chips_save(vm);
 	TRY(snap_each_device(vm, add_device, w, e));
 	return snap_finish(w, e);
 }
