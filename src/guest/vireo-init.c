@@ -46,6 +46,7 @@
 
 #define VIRTIO_ID_CONSOLE 3 /* [virtio 5.3] */
 #define VIRTIO_ID_RNG	  4 /* [virtio 5.4] */
+#define VIRTIO_ID_BALLOON 5 /* [virtio 5.5] */
 
 static char cmdline[4096];
 
@@ -178,6 +179,16 @@ static void load_key(const char *list, const char *key)
 
 static char module_list[8192];
 
+/* What a short command does not need is loaded by a process of its own, a little later. */
+static void load_later(const char *list, const char *key)
+{
+	if (fork())
+		return;
+	sleep(1);
+	load_key(list, key);
+	_exit(0);
+}
+
 /* Drivers for the virtio devices that exist; [virtio 5] gives the type numbers. */
 static void load_drivers(bool for_command)
 {
@@ -208,7 +219,10 @@ static void load_drivers(bool for_command)
 		if (for_command && type == VIRTIO_ID_RNG)
 			continue; /* RDRAND has seeded the kernel; saves the time */
 		snprintf(key, sizeof(key), "v%ld", type);
-		load_key(list, key);
+		if (for_command && type == VIRTIO_ID_BALLOON)
+			load_later(list, key);
+		else
+			load_key(list, key);
 	}
 	if (dir)
 		closedir(dir);
