@@ -58,7 +58,7 @@ def initrd(tmp, busybox):
 
 
 def run(tmp, args, until=None, seconds=120):
-    """Boot; returns (status, serial output). Ends when the screen it makes matches `until`, if given."""
+    """Boot; returns (status, serial output). Ends when it, or the screen it makes, matches `until`."""
     log = os.path.join(tmp, "serial")
     p = subprocess.Popen([VIREO, "run", "--net", "none", "--serial", f"file:{log}", *args],
                          stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -68,7 +68,7 @@ def run(tmp, args, until=None, seconds=120):
         status = p.poll()
         if os.path.exists(log):
             text = open(log, errors="replace").read()
-        if status is not None or (until and re.search(until, screen(text))):
+        if status is not None or (until and (re.search(until, text) or re.search(until, screen(text)))):
             break
         time.sleep(0.2)
     if p.poll() is None:

@@ -122,6 +122,16 @@ static int mem_fault(struct vcpu *v, const struct insn *i)
 	return X_FAULT;
 }
 
+/*
+ * Unlike other 128-bit operands those of SHA are subject to alignment checking where they may be
+ * misaligned at all, which is AMD's processors.
+ */
+static bool sha_alignment_fault(const struct vcpu *v, const struct insn *i)
+{
+	return i->feat == FT_SHA && v->s.rflags & FL_AC && v->cpl == 3 && v->s.cr0 & CR0_AM &&
+	       cpu_model_is_amd() && operand_misaligned(v, i, i->mem_size);
+}
+
 int vec_run_mem(struct vcpu *v, const struct insn *i)
 {
 	enum access acc = i->rm_acc & OP_W ? ACC_W : ACC_R;
@@ -132,6 +142,8 @@ int vec_run_mem(struct vcpu *v, const struct insn *i)
 		return run_misaligned(v, i);
 	if (insn_linear(v, i, i->mem_size, acc, &la) || lin_ptr(v, la, i->mem_size, acc, &p))
 		return mem_fault(v, i);
+	if (unlikely(sha_alignment_fault(v, i)))
+		return raise_err(v, EX_AC, 0);
 	return p ? vec_run(v, i, p) : run_bounced(v, i, la);
 }
 
