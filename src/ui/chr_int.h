@@ -41,6 +41,8 @@ struct side {
 	struct watch w; /* w.fd: -1 = none */
 };
 
+#define STREAM_PEER_MS 1000 /* patience with somebody who is not our caller */
+
 struct stream {
 	struct chr_host host;
 	struct loop *loop;
@@ -52,6 +54,7 @@ struct stream {
 	size_t olen;
 	bool started, eof_told, want_writable, shutting, shut;
 	int error; /* output, positive errno */
+	int patience; /* ms that stream_flush() waits for a reader; -1 = for ever */
 
 	/* Input ended. NULL: tell the device by host_open(false). May detach. */
 	void (*on_eof)(struct stream *s);
@@ -65,7 +68,8 @@ int stream_attach(struct stream *s, int in, int out, struct err *e) MUST_CHECK;
 /* The same descriptor for both directions. */
 int stream_attach_both(struct stream *s, int fd, struct err *e) MUST_CHECK;
 void stream_detach(struct stream *s); /* drops what is buffered */
-void stream_flush(struct stream *s);  /* blocks until buffered output is written */
+/* Blocks until buffered output is written, or nobody has read for s->patience. */
+void stream_flush(struct stream *s);
 void stream_fini(struct stream *s);   /* flushes and detaches */
 size_t stream_write(struct stream *s, const void *buf, size_t len);
 void stream_start(struct stream *s);

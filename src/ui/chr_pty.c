@@ -115,6 +115,7 @@ struct chr *chr_open_pty(struct loop *l, struct chr_opts *o, struct err *e)
 	}
 	p->s.host.ops = &ops;
 	p->s.on_eof = hung_up;
+	p->s.patience = STREAM_PEER_MS;
 	p->look.fn = look;
 	r = open_master(p, path, sizeof path);
 	if (r) {

@@ -349,7 +349,8 @@ void stream_flush(struct stream *s)
 	for (push(s); s->olen; push(s)) {
 		struct pollfd p = { .fd = s->out.w.fd, .events = POLLOUT };
 
-		poll(&p, 1, -1);
+		if (!poll(&p, 1, s->patience))
+			return;
 	}
 }
 
@@ -369,6 +370,7 @@ int stream_init(struct stream *s, struct loop *l, struct err *e)
 	s->host.chr.can_receive = can_receive;
 	s->host.ops = &stream_ops;
 	s->loop = l;
+	s->patience = -1;
 	s->in.w = (struct watch){ .fd = -1, .fn = in_event };
 	s->out.w = (struct watch){ .fd = -1, .fn = out_event };
 	s->in_task.fn = in_run;

@@ -352,6 +352,33 @@ TEST(a_unix_socket_serves_one_client_at_a_time_and_is_removed)
 	loop_free(l);
 }
 
+TEST(a_client_that_does_not_read_cannot_hold_up_the_end)
+{
+	static char text[4096];
+	struct loop *l = loop_new(&err);
+	struct fake f = { .room = 0 };
+	unsigned sent = 0;
+	char path[64];
+	struct chr *c;
+	int fd;
+
+	snprintf(path, sizeof path, "/tmp/vireo-chr-slow-%d", getpid());
+	c = chr_open_unix(l, path, &err);
+	CHECK(c);
+	attach(c, &f);
+	fd = dial(path);
+	loop_once(l, 100);
+	CHECK_EQ(f.opened, 1);
+	for (int i = 0; i < 10000 && c->write(c, text, sizeof text); i++)
+		sent++;
+	CHECK(sent > 0 && sent < 10000); /* the socket is full: the rest stays with us */
+	CHECK_EQ(c->write(c, "last words", 10), 10);
+	chr_close(c); /* returns, although nobody reads */
+	CHECK(access(path, F_OK));
+	close(fd);
+	loop_free(l);
+}
+
 TEST(a_socket_left_by_a_dead_process_is_replaced)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };

@@ -68,6 +68,7 @@ static struct listener *new_listener(struct loop *l, const char *path, struct er
 	}
 	u->s.host.ops = &ops;
 	u->s.on_eof = client_gone;
+	u->s.patience = STREAM_PEER_MS;
 	u->w = (struct watch){ .fd = -1, .fn = on_client };
 	return u;
 }
