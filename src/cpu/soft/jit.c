@@ -819,7 +819,10 @@ static void take_sample(struct vcpu *v)
 	struct block *b = block_at(j, v->jr.pc);
 	gpa_t gpa = (b->gpa & ~0xfffull) | (j->insn_map[b->map + v->jr.site] & 0xfff);
 
-	v->jr.misaligned = ODD_SAMPLES;
+	/* Ever more rarely: sites that share a slot take it from each other for ever. */
+	v->jr.misaligned = ODD_SAMPLES + j->nr_samples++;
+	if (jit_is_odd(j, gpa))
+		return;
 	*jit_odd_slot(j, gpa) = gpa + 1;
 	if (!b->dead && b->straddle)
 		cache_kill(j, b);

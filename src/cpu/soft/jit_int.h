@@ -157,6 +157,7 @@ struct jit {
 	u32 *frame;	    /* per guest frame: first block + 1 */
 	struct writers *writers; /* per guest frame */
 	u32 alias[64]; /* table indexes that two pages in use share, + 1: the interpreter's */
+	u32 nr_samples; /* of misaligned accesses */
 	u64 odd[2048]; /* hash of instructions whose operands are often misaligned: gpa + 1 */
 	u8 missed[4096]; /* per frame modulo: writes to a frame with code that met none */
 	u64 *granules;	/* per guest frame: 64-byte pieces with code; 0 = none, not counted */

@@ -201,8 +201,7 @@ static enum align alignment_of(const struct trans *t, const struct insn *i)
 		return ALIGN_KNOWN;
 	if (needed)
 		return ALIGN_MUST;
-	return (i->mem_size == 2 || i->mem_size == 4 || i->mem_size == 8) && jit_is_odd(t->j, trans_gpa(t)) ?
-		       ALIGN_ODD : ALIGN_FREE;
+	return ALIGN_FREE;
 }
 
 /* CMPXCHG r/m8, AH..BH: al is its operand too, so it cannot be swapped away. */

@@ -381,6 +381,9 @@ void trans_check(struct trans *t, unsigned acc, unsigned size, enum align align)
 	struct slow *s = &t->slow[t->nr_slow++];
 	bool was_packed = t->packed;
 
+	if (align == ALIGN_FREE && (size == 2 || size == 4 || size == 8) &&
+	    jit_is_odd(t->j, trans_gpa(t)))
+		align = ALIGN_ODD;
 	pack_live(t);
 	*s = (struct slow){ .k = (u8)t->k, .acc = (u8)acc, .size = (u8)size,
 			    .aligned = align == ALIGN_MUST,
