@@ -31,13 +31,14 @@ struct msr {
 
 /* -- registers with behaviour ----------------------------------------------------------- */
 
+/* Ordered after all earlier loads, as RDTSCP and LFENCE; RDTSC promise. */
 u64 guest_tsc(const struct vcpu *v)
 {
 	u32 lo, hi;
 
 	if (unlikely(v->cfg.virt))
 		return v->cfg.virt->tsc + v->s.tsc_offset;
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	__asm__ volatile("lfence; rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
 	return (lo | (u64)hi << 32) + v->s.tsc_offset;
 }
 

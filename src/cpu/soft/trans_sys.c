@@ -179,7 +179,11 @@ static void put_swapgs(struct trans *t)
 	e_store(e, R10, RSP, VOFF(s.kernel_gs_base));
 }
 
-/* RDTSC, RDTSCP: rdx:rax = host TSC + offset. In user mode with CR4.TSD the interpreter's #GP. */
+/*
+ * RDTSC, RDTSCP: rdx:rax = host TSC + offset. In user mode with CR4.TSD the interpreter's #GP.
+ * RDTSCP waits for the loads before it [SDM 2B RDTSCP]; processors that read the counter early
+ * would else show one CPU a time before one another CPU has published.
+ */
 static void put_rdtsc(struct trans *t, const struct insn *i)
 {
 	bool keep = t->live[t->k] != 0 && !t->packed;
@@ -197,6 +201,8 @@ static void put_rdtsc(struct trans *t, const struct insn *i)
 		e8(e, 0xf7), e8(e, 0x84), e8(e, 0x24), e32(e, (u32)VOFF(s.cr4)), e32(e, CR4_TSD);
 		s->unaligned = e_jcc_hole(e, CC_NE); /* test dword [rsp + cr4], TSD */
 	}
+	if (i->op != 0x31)
+		e8(e, 0x0f), e8(e, 0xae), e8(e, 0xe8); /* lfence */
 	e8(e, 0x0f), e8(e, 0x31);
 	e8(e, 0x48), e8(e, 0xc1), e8(e, 0xe2), e8(e, 32); /* shl rdx, 32 */
 	e_rr(e, true, 0x09, RDX, RAX);			  /* or rax, rdx */
