@@ -26,6 +26,8 @@ struct fc {
 	int kernel_fd, initrd_fd;
 	struct fc_machine machine;
 	json_t *cpu_config; /* NULL = none */
+	struct cpuid_config cpuid[CFG_CPUIDS]; /* the same */
+	u32 nr_cpuids;
 	struct fc_drive drive[CFG_DISKS];
 	int drive_fd[CFG_DISKS];
 	u32 nr_drives;
@@ -103,6 +105,8 @@ void fc_fini(struct fc *fc);
 /* fc_config.c: the whole as JSON, and as what vmm takes (descriptors are copies). */
 json_t *fc_show(const struct api *a) MUST_CHECK;
 int fc_make_config(struct api *a, struct vm_config *c, struct err *e) MUST_CHECK;
+/* CPUs as PUT /cpu-config and cpu_template want them. */
+void fc_make_cpu(const struct fc *fc, struct vm_config *c);
 int fc_make_serial(const struct api *a, struct vm_config *c, struct err *e) MUST_CHECK;
 void fc_close_config(struct vm_config *c);
 /* The metadata to a VM that has the service; its board lock is held. */

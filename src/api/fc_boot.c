@@ -97,69 +97,6 @@ int fc_patch_machine(struct api_call *c, struct err *e)
 	return set_machine(&c->api->fc, &m, e);
 }
 
-/* "0x10", "0b101" or "12". */
-static bool is_number(const char *s)
-{
-	const char *digits = !strncmp(s, "0x", 2) ? "0123456789abcdefABCDEF" :
-			     !strncmp(s, "0b", 2) ? "01" :
-						    "0123456789";
-	size_t n = !strncmp(s, "0x", 2) || !strncmp(s, "0b", 2) ? 2 : 0;
-
-	return s[n] && !s[n + strspn(s + n, digits)];
-}
-
-/* "0b" and @bits of 0, 1 or x, underscores between them. */
-static bool is_bitmap(const char *s, unsigned bits)
-{
-	unsigned n = 0;
-
-	if (strncmp(s, "0b", 2) != 0)
-		return false;
-	for (s += 2; *s; s++) {
-		if (!strchr("01x_", *s))
-			return false;
-		n += *s != '_';
-	}
-	return n && n <= bits;
-}
-
-static int check_cpu_config(const struct fc_cpu_config *b, struct err *e)
-{
-	for (u32 i = 0; i < b->nr_leaves; i++) {
-		const struct fc_cpuid_leaf *l = &b->leaf[i];
-
-		if (!is_number(l->leaf) || !is_number(l->subleaf))
-			return err_set(e, EINVAL, "cpuid_modifiers: leaf \"%s\", subleaf \"%s\": want "
-						  "numbers", l->leaf, l->subleaf);
-		for (u32 k = 0; k < l->nr_regs; k++)
-			if (!is_bitmap(l->reg[k].bitmap, 32))
-				return err_set(e, EINVAL, "cpuid_modifiers: bitmap \"%s\": want 0b and "
-							  "up to 32 of 0, 1, x", l->reg[k].bitmap);
-	}
-	for (u32 i = 0; i < b->nr_msrs; i++) {
-		if (!is_number(b->msr[i].addr))
-			return err_set(e, EINVAL, "msr_modifiers: addr \"%s\": want a number",
-				       b->msr[i].addr);
-		if (!is_bitmap(b->msr[i].bitmap, 64))
-			return err_set(e, EINVAL, "msr_modifiers: bitmap \"%s\": want 0b and up to 64 "
-						  "of 0, 1, x", b->msr[i].bitmap);
-	}
-	return 0;
-}
-
-int fc_put_cpu_config(struct api_call *c, struct err *e)
-{
-	const struct fc_cpu_config *b = c->body;
-	struct fc *fc = &c->api->fc;
-
-	TRY(check_cpu_config(b, e));
-	if (b->nr_leaves || b->nr_msrs || b->nr_kvm_caps)
-		return err_set(e, ENOTSUP, "modifiers are not supported: the CPU is chosen by name");
-	json_decref(fc->cpu_config);
-	fc->cpu_config = json_incref(c->json);
-	return 0;
-}
-
 /* -- serial, logger, metrics ---------------------------------------------------------------------- */
 
 int fc_put_serial(struct api_call *c, struct err *e)

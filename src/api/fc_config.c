@@ -333,6 +333,7 @@ static int make(struct api *a, struct vm_config *c, struct err *e)
 
 	snprintf(c->name, sizeof c->name, "%s", a->opts.id);
 	c->nr_cpus = fc->machine.vcpus;
+	fc_make_cpu(fc, c);
 	c->memory = fc->machine.mem_mib << 20;
 	c->track_dirty = fc->machine.track_dirty;
 	c->boot_timer = a->opts.boot_timer;

@@ -46,6 +46,10 @@ int cfg_check_limits(const struct vm_config *c, struct err *e)
 			       (unsigned long long)c->code_cache);
 	if (c->engine > CFG_ENGINE_KVM || c->cpu > CFG_CPU_MAX)
 		return err_set(e, EINVAL, "engine %u, CPU model %u: unknown", c->engine, c->cpu);
+	for (unsigned i = 0; i < c->nr_cpuids; i++)
+		if (c->cpuid[i].reg > 3)
+			return err_set(e, EINVAL, "cpuid %u: register %u: want 0..3", i,
+				       c->cpuid[i].reg);
 	for (unsigned i = 0; i < c->nr_nets; i++)
 		if (c->net[i].kind > CFG_NET_TAP)
 			return err_set(e, EINVAL, "network %u: unknown kind %u", i, c->net[i].kind);

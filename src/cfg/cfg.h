@@ -19,6 +19,7 @@
 #define CFG_CMDLINE  4096
 #define CFG_ARGS     512
 #define CFG_INITRDS  8
+#define CFG_CPUIDS   256
 #define CFG_DISKS    16
 #define CFG_DISK_FILES 32
 #define CFG_DISK_QUEUES 16
@@ -151,6 +152,13 @@ struct memhp_config {
 
 enum cfg_vhost { CFG_VHOST_FS, CFG_VHOST_BLK, CFG_VHOST_NET };
 
+/* One register of a CPUID leaf shown otherwise: (register & ~mask) | value. */
+struct cpuid_config {
+	u32 leaf, subleaf;
+	u32 reg; /* 0..3 = eax, ebx, ecx, edx */
+	u32 mask, value;
+};
+
 /* A device whose work another process does, at the other end of a Unix socket. */
 struct vhost_config {
 	u32 type; /* enum cfg_vhost */
@@ -173,6 +181,8 @@ struct vm_config {
 	u32 engine; /* enum cfg_engine; once chosen, not auto */
 	i32 kvm_fd; /* /dev/kvm for CFG_ENGINE_KVM, -1 = none */
 	u32 cpu;    /* enum cfg_cpu */
+	struct cpuid_config cpuid[CFG_CPUIDS]; /* features can only be taken away */
+	u32 nr_cpuids;
 	u32 nr_cpus;
 	u64 memory; /* bytes */
 	u64 code_cache; /* software engine: bytes of translated code per CPU, 0 = the engine's default */

@@ -176,6 +176,15 @@ static const struct key vhost_keys[] = {
 	KEY_END,
 };
 
+static const struct key cpuid_keys[] = {
+	KEY(struct cpuid_config, leaf),
+	KEY(struct cpuid_config, subleaf),
+	KEY(struct cpuid_config, reg),
+	KEY(struct cpuid_config, mask),
+	KEY(struct cpuid_config, value),
+	KEY_END,
+};
+
 static const struct key vm_keys[] = {
 	KEY(struct vm_config, name),
 	KEY(struct vm_config, parent),
@@ -184,6 +193,7 @@ static const struct key vm_keys[] = {
 	KEY(struct vm_config, engine),
 	KEY(struct vm_config, kvm_fd),
 	KEY(struct vm_config, cpu),
+	KEY_LIST(struct vm_config, cpuid, nr_cpuids, cpuid_keys),
 	KEY(struct vm_config, nr_cpus),
 	KEY(struct vm_config, memory),
 	KEY(struct vm_config, code_cache),

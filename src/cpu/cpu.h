@@ -82,10 +82,22 @@ struct cpu_virtual {
 #define CPU_OFF_STRADDLE BIT(13) /* instructions across a page's end are translated */
 #define CPU_OFF_SAMPLE BIT(12) /* sites whose operands are often misaligned get another check */
 
+/*
+ * One register of a CPUID leaf, shown to the guest as (register & ~mask) | value. Bits that stand for
+ * features can only be taken away: what the model does not offer stays clear.
+ */
+struct cpuid_change {
+	u32 leaf, subleaf;
+	u32 reg; /* 0..3 = eax, ebx, ecx, edx */
+	u32 mask, value;
+};
+
 struct cpu_config {
 	struct mem *mem;
 	unsigned nr_vcpus;
 	enum cpu_model model;
+	const struct cpuid_change *change; /* in this order; borrowed until vm_free() */
+	unsigned nr_changes;
 	u64 code_cache_bytes; /* software engine: translated code; 0 = default */
 	int perf_fd;	      /* software engine: where translated code is listed for perf(1); 0, -1 = nowhere */
 	bool interpret_only;  /* software engine: tier 0 only (tests, lockstep) */

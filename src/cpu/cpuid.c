@@ -539,6 +539,48 @@ static u32 word_or_0(const struct query *q, int word_plus_1)
 	return word_plus_1 ? q->w[word_plus_1 - 1] : 0;
 }
 
+/* The leaf as the model has it. */
+static void put_leaf(const struct query *q, struct cpuid_out *ret)
+{
+	u32 leaf = q->leaf;
+
+	if ((leaf == 4 || leaf == 2) && !host.amd) {
+		leaf == 4 ? leaf_cache(q, ret) : leaf_2(q, ret);
+		return;
+	}
+	if (leaf == 0x8000001d && host.amd) {
+		leaf_cache(q, ret);
+		return;
+	}
+	for (unsigned n = 0; n < array_len(leaves); n++) {
+		if (leaf < leaves[n].first || leaf > leaves[n].last)
+			continue;
+		if (leaves[n].fn) {
+			leaves[n].fn(q, ret);
+			return;
+		}
+		*ret = (struct cpuid_out){ word_or_0(q, leaves[n].word[0]),
+					   word_or_0(q, leaves[n].word[1]),
+					   word_or_0(q, leaves[n].word[2]),
+					   word_or_0(q, leaves[n].word[3]) };
+		return;
+	}
+}
+
+/* Leaf 0xd's registers also bound what the guest may enable. */
+static bool only_less(u32 leaf, u32 subleaf, unsigned reg)
+{
+	return leaf == 0xd || cpu_model_feature_regs(leaf, subleaf) & BIT(reg);
+}
+
+static void change(const struct cpuid_change *c, struct cpuid_out *o)
+{
+	u32 *const regs[] = { &o->eax, &o->ebx, &o->ecx, &o->edx };
+	u32 *r = regs[c->reg];
+
+	*r = (*r & ~c->mask) | (c->value & (only_less(c->leaf, c->subleaf, c->reg) ? *r : ~0u));
+}
+
 void cpu_model_cpuid(const struct cpu_config *c, const struct x86_state *s, unsigned index,
 		     u32 leaf, u32 subleaf, struct cpuid_out *ret)
 {
@@ -547,27 +589,10 @@ void cpu_model_cpuid(const struct cpu_config *c, const struct x86_state *s, unsi
 	ensure();
 	q.w = host.model[c->model];
 	*ret = (struct cpuid_out){ 0 };
-	if ((leaf == 4 || leaf == 2) && !host.amd) {
-		leaf == 4 ? leaf_cache(&q, ret) : leaf_2(&q, ret);
-		return;
-	}
-	if (leaf == 0x8000001d && host.amd) {
-		leaf_cache(&q, ret);
-		return;
-	}
-	for (unsigned n = 0; n < array_len(leaves); n++) {
-		if (leaf < leaves[n].first || leaf > leaves[n].last)
-			continue;
-		if (leaves[n].fn) {
-			leaves[n].fn(&q, ret);
-			return;
-		}
-		*ret = (struct cpuid_out){ word_or_0(&q, leaves[n].word[0]),
-					   word_or_0(&q, leaves[n].word[1]),
-					   word_or_0(&q, leaves[n].word[2]),
-					   word_or_0(&q, leaves[n].word[3]) };
-		return;
-	}
+	put_leaf(&q, ret);
+	for (unsigned n = 0; n < c->nr_changes; n++)
+		if (c->change[n].leaf == leaf && c->change[n].subleaf == subleaf)
+			change(&c->change[n], ret);
 }
 
 /* -- for an engine that hands CPUID to someone else -------------------------------------- */

@@ -90,6 +90,31 @@ TEST(the_hypervisor_leaves_name_kvm)
 	CHECK_EQ(ask(CPU_MODEL_V3, 1, 0x40000010, 0).eax, cpu_tsc_khz());
 }
 
+TEST(changes_take_features_away_and_set_the_rest)
+{
+	static const struct cpuid_change change[] = {
+		{ 1, 0, 0, 0x0fff3fff, 0x000306f2 },	  /* a signature */
+		{ 7, 0, 1, ~0u, BIT(2) | BIT(7) },	  /* SGX, which nobody offers, and SMEP */
+		{ 0xd, 0, 0, ~0u, ~0u },		  /* no more components than there were */
+		{ 0x1d, 0, 3, ~0u, 5 },			  /* a leaf that was not there */
+	};
+	const struct cpu_config c = { .nr_vcpus = 1, .change = change, .nr_changes = array_len(change) };
+	struct cpuid_out o;
+
+	cpu_model_cpuid(&c, NULL, 0, 1, 0, &o);
+	CHECK_EQ(o.eax & 0x0fff3fff, 0x000306f2);
+	CHECK_EQ(o.edx, ask(CPU_MODEL_V3, 1, 1, 0).edx);
+	cpu_model_cpuid(&c, NULL, 0, 7, 0, &o);
+	CHECK_EQ(o.ebx, BIT(7));
+	CHECK_EQ(o.ecx, ask(CPU_MODEL_V3, 1, 7, 0).ecx);
+	cpu_model_cpuid(&c, NULL, 0, 0xd, 0, &o);
+	CHECK_EQ(o.eax, ask(CPU_MODEL_V3, 1, 0xd, 0).eax);
+	cpu_model_cpuid(&c, NULL, 0, 0x1d, 0, &o);
+	CHECK_EQ(o.edx, 5);
+	cpu_model_cpuid(&c, NULL, 0, 0x1d, 1, &o);
+	CHECK_EQ(o.edx, 0);
+}
+
 TEST(unknown_leaves_are_zero)
 {
 	struct cpuid_out o = ask(CPU_MODEL_MAX, 1, 0x1f, 3);

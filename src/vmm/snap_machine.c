@@ -51,11 +51,7 @@ static const struct {
 
 static void get_features(struct vm *vm, u32 *ret)
 {
-	const struct cpu_config c = {
-		.mem = vm->mem,
-		.nr_vcpus = vm->cfg->nr_cpus,
-		.model = (enum cpu_model)vm->cfg->cpu,
-	};
+	const struct cpu_config c = vm_cpu_config(vm);
 	struct x86_state s;
 
 	x86_state_reset(&s, true);

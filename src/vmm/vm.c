@@ -300,16 +300,9 @@ static int watch_signals(struct vm *vm, struct err *e)
 
 static int make_engine(struct vm *vm, struct err *e)
 {
-	const struct cpu_config c = {
-		.mem = vm->mem,
-		.nr_vcpus = vm->cfg->nr_cpus,
-		.model = (enum cpu_model)vm->cfg->cpu,
-		.interpret_only = vm->cfg->interpret,
-		.code_cache_bytes = vm->cfg->code_cache,
-		.perf_fd = vm->cfg->perf_fd,
-		.kvm_fd = vm->cfg->kvm_fd,
-	};
+	const struct cpu_config c = vm_cpu_config(vm);
 
+	vm_warn_cpuid(vm);
 	vm->cpu_vm = vm->engine->vm_new(&c, e);
 	return vm->cpu_vm ? 0 : -e->code;
 }

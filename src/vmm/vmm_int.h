@@ -67,6 +67,7 @@ struct vm {
 		u32 up; /* bit per device on it */
 	} mmio_line[BOARD_MMIO_LINES];
 	u64 made_ns, made_cpu_ns; /* at vm_new(): for the boot timer */
+	struct cpuid_change cpuid[CFG_CPUIDS]; /* cfg's, for the engine */
 
 	/* Back ends. */
 	struct chr_opts serial_opts;
@@ -199,6 +200,11 @@ bool vcpus_pause_by(struct vm *vm, u64 deadline) MUST_CHECK;
 void vcpus_resume(struct vm *vm);
 void vcpus_stop(struct vm *vm); /* lock not held; joins the threads */
 void vcpus_free(struct vm *vm);
+
+/* -- cpu_config.c ------------------------------------------------------------------ */
+
+struct cpu_config vm_cpu_config(struct vm *vm); /* valid as long as the VM is */
+void vm_warn_cpuid(struct vm *vm); /* log what of cfg's CPUID cannot be offered */
 
 /* -- vm.c -------------------------------------------------------------------------- */
 
