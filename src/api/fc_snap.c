@@ -104,6 +104,9 @@ static int open_nets(struct api *a, struct vm_config *c, struct err *e)
 	for (u32 i = 0; i < c->nr_nets; i++) {
 		if (c->net[i].kind != CFG_NET_TAP)
 			continue;
+		if (c->net[i].nr_queues)
+			return err_set(e, ENOTSUP, "network interface %u has several queues: want it "
+						   "restored by vireo restore", i);
 		c->net[i].fd = api_open_tap(a, c->net[i].tap, e);
 		if (c->net[i].fd < 0)
 			return c->net[i].fd;

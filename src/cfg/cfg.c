@@ -18,8 +18,11 @@ void cfg_forget_open(struct vm_config *c)
 		c->disk[i].nr_files = 0;
 		memset(c->disk[i].secret, 0, sizeof c->disk[i].secret);
 	}
-	for (unsigned i = 0; i < CFG_NETS; i++)
+	for (unsigned i = 0; i < CFG_NETS; i++) {
 		c->net[i].fd = -1;
+		for (unsigned k = 0; k < CFG_NET_QUEUES - 1; k++)
+			c->net[i].queue[k].fd = -1;
+	}
 	for (unsigned i = 0; i < CFG_SHARES; i++)
 		c->share[i].fd = -1;
 	for (unsigned i = 0; i < CFG_PMEMS; i++)

@@ -24,6 +24,7 @@
 #define CFG_DISK_FILES 32
 #define CFG_DISK_QUEUES 16
 #define CFG_NETS     4
+#define CFG_NET_QUEUES 4
 #define CFG_SHARES   4
 #define CFG_FORWARDS 16
 #define CFG_PMEMS    4
@@ -88,10 +89,16 @@ struct forward_config {
 	u32 host_port, guest_port;
 };
 
+struct net_queue_config {
+	i32 fd;
+};
+
 struct net_config {
 	u32 kind; /* enum cfg_net */
 	char tap[16];
 	i32 fd;
+	struct net_queue_config queue[CFG_NET_QUEUES - 1]; /* of the TAP interface, beside the first */
+	u32 nr_queues;
 	struct forward_config forward[CFG_FORWARDS];
 	u32 nr_forwards;
 	char id[CFG_NAME];	      /* its name in the API; "" = none */

@@ -83,10 +83,21 @@ static int add_forward(struct net_config *n, const char *val, struct err *e)
 	return 0;
 }
 
+static int set_net_queues(struct net_config *n, const char *val, struct err *e)
+{
+	u64 nr;
+
+	if (!parse_number(val, 1, CFG_NET_QUEUES, &nr))
+		return want(e, "--net queues", val, "1 to 4, pairs of queues");
+	n->nr_queues = (u32)nr - 1;
+	return 0;
+}
+
 static int set_net(struct vm_config *c, const char *val, struct err *e)
 {
 	static const char wanted[] = "user[,forward=HOST:GUEST], tap=NAME or none, and behind it "
-				     "mac=, mtu=, rx-rate=, tx-rate=, rx-ops= or tx-ops=";
+				     "mac=, mtu=, rx-rate=, tx-rate=, rx-ops= or tx-ops=, "
+				     "and behind tap queues=";
 	struct net_config *n = &c->net[c->nr_nets];
 	const char *s = val;
 	struct part p;
@@ -110,6 +121,8 @@ static int set_net(struct vm_config *c, const char *val, struct err *e)
 		TRY(next_part(&s, &p, "--net", e));
 		if (n->kind == CFG_NET_USER && is_key(&p, "forward"))
 			r = add_forward(n, p.val, e);
+		else if (n->kind == CFG_NET_TAP && is_key(&p, "queues"))
+			r = set_net_queues(n, p.val, e);
 		else
 			r = set_nic_part(n, &p, e);
 		if (r > 0)

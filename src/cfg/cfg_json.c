@@ -89,10 +89,16 @@ static const struct key forward_keys[] = {
 	KEY_END,
 };
 
+static const struct key net_queue_keys[] = {
+	KEY(struct net_queue_config, fd),
+	KEY_END,
+};
+
 static const struct key net_keys[] = {
 	KEY(struct net_config, kind),
 	KEY(struct net_config, tap),
 	KEY(struct net_config, fd),
+	KEY_LIST(struct net_config, queue, nr_queues, net_queue_keys),
 	KEY_LIST(struct net_config, forward, nr_forwards, forward_keys),
 	KEY(struct net_config, id),
 	KEY(struct net_config, mac),

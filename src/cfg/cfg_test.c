@@ -85,7 +85,8 @@ static const struct {
 			     "snapshot, allow-backing=, secret-file=, iops=, bps=, cache= or queues=" },
 	{ "--net", "bridge",
 	  "--net: \"bridge\": want user[,forward=HOST:GUEST], tap=NAME or none, and "
-	  "behind it mac=, mtu=, rx-rate=, tx-rate=, rx-ops= or tx-ops=" },
+	  "behind it mac=, mtu=, rx-rate=, tx-rate=, rx-ops= or tx-ops=, and behind tap queues=" },
+	{ "--net", "tap=t,queues=5", "--net queues: \"5\": want 1 to 4, pairs of queues" },
 	{ "--net", "user,forward=80",
 	  "--net forward: \"80\": want HOST:GUEST, two port numbers from 1 to 65535" },
 	{ "--serial", "tty", "--serial: \"tty\": want stdio, pty, unix:PATH, file:PATH or none" },

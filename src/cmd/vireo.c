@@ -237,14 +237,29 @@ static int open_vsock(struct launch *l, struct err *e)
 
 /* -- network --------------------------------------------------------------------------------- */
 
-static int open_tap(struct net_config *n, struct err *e)
+static int open_tap_queue(const struct net_config *n, i32 *ret_fd, struct err *e)
 {
 	struct ifreq r = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
 
-	TRY(open_one("--net tap", "/dev/net/tun", O_RDWR | O_NONBLOCK, &n->fd, e));
-	strncpy(r.ifr_name, n->tap, IFNAMSIZ - 1);
-	if (ioctl(n->fd, TUNSETIFF, &r) < 0)
-		return err_set(e, errno, "--net: tap=%s: %s", n->tap, strerror(errno));
+	if (n->nr_queues)
+		r.ifr_flags |= IFF_MULTI_QUEUE;
+	TRY(open_one("--net tap", "/dev/net/tun", O_RDWR | O_NONBLOCK, ret_fd, e));
+	snprintf(r.ifr_name, sizeof r.ifr_name, "%s", n->tap);
+	if (!ioctl(*ret_fd, TUNSETIFF, &r))
+		return 0;
+	if (errno == EINVAL)
+		return err_set(e, EINVAL, "--net: tap=%s: want a TAP interface made %s multi_queue", n->tap,
+			       n->nr_queues ? "with" : "without");
+	return err_set(e, errno, "--net: tap=%s: %s", n->tap, strerror(errno));
+}
+
+static int open_tap(struct net_config *n, struct err *e)
+{
+	if (n->nr_queues && n->mmds)
+		return err_set(e, EINVAL, "--net queues: want one where --mmds is");
+	TRY(open_tap_queue(n, &n->fd, e));
+	for (u32 k = 0; k < n->nr_queues; k++)
+		TRY(open_tap_queue(n, &n->queue[k].fd, e));
 	return 0;
 }
 
@@ -558,8 +573,11 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 		for (u32 k = 0; k < c->disk[i].nr_files; k++)
 			pass(l, &c->disk[i].file[k].fd);
 	}
-	for (u32 i = 0; i < c->nr_nets; i++)
+	for (u32 i = 0; i < c->nr_nets; i++) {
 		pass(l, &c->net[i].fd);
+		for (u32 k = 0; k < c->net[i].nr_queues; k++)
+			pass(l, &c->net[i].queue[k].fd);
+	}
 	for (u32 i = 0; i < c->nr_shares; i++)
 		pass(l, &c->share[i].fd);
 	pass(l, &c->serial_fd);

@@ -111,6 +111,7 @@ const struct jail_rule jail_rules[] = {
 
 	/* Devices, sockets, terminals. */
 	IS(ioctl, JAIL_DEV, 1, TUNSETOFFLOAD),
+	IS(ioctl, JAIL_DEV, 1, TUNSETQUEUE),
 	IS(ioctl, JAIL_DEV, 1, TUNSETVNETHDRSZ),
 	IS(ioctl, JAIL_DEV | JAIL_MAIN, 1, TIOCGWINSZ),
 	IS(ioctl, JAIL_DEV | JAIL_MAIN, 1, TCGETS),

@@ -25,6 +25,8 @@ struct net_port {
 	void (*can_receive)(struct net_port *p);
 	/* Ask for offloads (TUN_F_* bits); returns false if the back end cannot. May be NULL. */
 	bool (*set_offload)(struct net_port *p, unsigned tun_f);
+	/* One of several queues of an interface: take part in receiving or not. May be NULL. */
+	void (*attach)(struct net_port *p, bool on);
 
 	/* NIC sets these in its init: a frame for the guest. false = no buffer, hold it. */
 	bool (*receive)(void *nic, const struct iovec *iov, int nr_iov);

@@ -46,6 +46,14 @@ static bool tap_set_offload(struct net_port *np, unsigned tun_f)
 	return ioctl(p->w.fd, TUNSETOFFLOAD, (unsigned long)tun_f) == 0;
 }
 
+static void tap_attach(struct net_port *np, bool on)
+{
+	struct port *p = container_of(np, struct port, p);
+	struct ifreq ifr = { .ifr_flags = on ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE };
+
+	(void)ioctl(p->w.fd, TUNSETQUEUE, &ifr); /* fails if it is so already, or the interface is gone */
+}
+
 int net_tap_fd(const char *name, struct err *e)
 {
 	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
@@ -98,6 +106,8 @@ struct net_port *net_open_tap(struct loop *l, const char *name, int fd, void (*g
 	p->p.has_vnet_hdr = ifr.ifr_flags & IFF_VNET_HDR && !ioctl(fd, TUNSETVNETHDRSZ, &hdr);
 	if (p->p.has_vnet_hdr)
 		p->p.set_offload = tap_set_offload;
+	if (ifr.ifr_flags & IFF_MULTI_QUEUE)
+		p->p.attach = tap_attach;
 	if (port_init(p, l, e)) {
 		net_close(&p->p);
 		return NULL;

@@ -328,7 +328,8 @@ static int plug_nets(struct vm *vm, struct err *e)
 	for (unsigned i = 0; i < vm->cfg->nr_nets; i++) {
 		const struct net_config *n = &vm->cfg->net[i];
 		struct virtio_net_cfg c = {
-			.port = vm->mmds_port[i] ? vm->mmds_port[i] : vm->net[i],
+			.port = { vm->mmds_port[i] ? vm->mmds_port[i] : vm->net[i] },
+			.nr_pairs = 1 + n->nr_queues,
 			.mac = { 0x52, 0x54, 0x00, 0x56, 0x52, (u8)i },
 			.mtu = (u16)n->mtu,
 			.rx = ends_limit(&n->rx_limit),
@@ -337,6 +338,7 @@ static int plug_nets(struct vm *vm, struct err *e)
 
 		if (!vm->net[i])
 			continue;
+		memcpy(c.port + 1, vm->net_queue[i], sizeof vm->net_queue[i]);
 		if (*n->mac && !cfg_parse_mac(n->mac, c.mac))
 			return err_set(e, EINVAL, "net: %s: want a MAC address", n->mac);
 		TRY(plug_virtio(vm, slot++, &virtio_net_class, "net", &c, e));

@@ -254,6 +254,18 @@ static int open_serial(struct vm *vm, struct err *e)
 	return 0;
 }
 
+static int open_net_queues(struct vm *vm, u32 i, struct err *e)
+{
+	const struct net_config *n = &vm->cfg->net[i];
+
+	for (u32 k = 0; k < n->nr_queues; k++) {
+		vm->net_queue[i][k] = net_open_tap(vm->loop, NULL, n->queue[k].fd, NULL, NULL, e);
+		if (!vm->net_queue[i][k])
+			return err_wrap(e, "--net");
+	}
+	return 0;
+}
+
 static int open_nets(struct vm *vm, struct err *e)
 {
 	for (u32 i = 0; i < vm->cfg->nr_nets; i++) {
@@ -267,6 +279,7 @@ static int open_nets(struct vm *vm, struct err *e)
 			continue;
 		if (!vm->net[i])
 			return err_wrap(e, "--net");
+		TRY(open_net_queues(vm, i, e));
 	}
 	return 0;
 }
@@ -396,9 +409,12 @@ static void say_ready(struct vm *vm)
 static void start_back_ends(struct vm *vm)
 {
 	chr_start(vm->serial);
-	for (u32 i = 0; i < vm->cfg->nr_nets; i++)
+	for (u32 i = 0; i < vm->cfg->nr_nets; i++) {
 		if (vm->net[i])
 			net_start(vm->net[i]);
+		for (u32 k = 0; k < vm->cfg->net[i].nr_queues; k++)
+			net_start(vm->net_queue[i][k]);
+	}
 	if (vm->agent)
 		agent_start(vm->agent);
 }
@@ -482,8 +498,11 @@ void vm_free(struct vm *vm)
 	agent_free(vm->agent);
 	ends_close(vm);
 	memory_close(vm);
-	for (u32 i = 0; i < vm->cfg->nr_nets; i++)
+	for (u32 i = 0; i < vm->cfg->nr_nets; i++) {
 		net_close(vm->net[i]);
+		for (u32 k = 0; k < vm->cfg->net[i].nr_queues; k++)
+			net_close(vm->net_queue[i][k]);
+	}
 	disks_close(vm);
 	chr_close(vm->serial);
 	pager_end(vm);

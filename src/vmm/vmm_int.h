@@ -74,6 +74,7 @@ struct vm {
 	struct chr *serial;
 	struct blk *blk[CFG_DISKS];
 	struct net_port *net[CFG_NETS];
+	struct net_port *net_queue[CFG_NETS][CFG_NET_QUEUES - 1]; /* beside net[i] */
 	struct dev *nic[CFG_NETS]; /* transports; NULL: none there */
 	struct vm_disk {
 		struct dev *dev; /* transport */

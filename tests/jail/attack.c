@@ -263,7 +263,7 @@ static bool known_ioctl(unsigned cmd)
 	for (size_t i = 0; i < array_len(known); i++)
 		if (known[i] == cmd)
 			return true;
-	return cmd == 0x400454d0 /* TUNSETOFFLOAD */ || cmd == 0x400454d8 /* TUNSETVNETHDRSZ */ ||
+	return cmd == 0x400454d0 /* TUNSETOFFLOAD */ || cmd == 0x400454d9 /* TUNSETQUEUE */ || cmd == 0x400454d8 /* TUNSETVNETHDRSZ */ ||
 	       (role == JAIL_NET && cmd == FIONBIO) || (role == JAIL_OPENER && cmd == 0x400454ca) ||
 	       (cmd >> 8 & 0xff) == KVMIO; /* by name: unlisted_ioctls() */
 }

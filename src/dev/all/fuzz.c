@@ -24,7 +24,7 @@ struct dev_fuzz {
 	struct mem *mem;
 	struct bus *bus;
 	struct pc_irqs irqs;
-	struct net_port net;
+	struct net_port net, net2; /* of the two pairs of queues */
 	struct dev *dev[MAX_DEVS];
 	unsigned nr;
 	struct dev *lapic[NR_CPUS];
@@ -154,7 +154,7 @@ static bool add_host_devices(struct dev_fuzz *z)
 static bool power_on(struct dev_fuzz *z)
 {
 	const struct virtio_rng_cfg rng = { .fill = fill };
-	struct virtio_net_cfg net = { .port = &z->net, .mac = { 2 } };
+	struct virtio_net_cfg net = { .port = { &z->net, &z->net2 }, .nr_pairs = 2, .mac = { 2 } };
 	struct virtio_balloon_cfg balloon = { .poll_s = 1, .hinting = true, .reporting = true };
 	struct virtio_mem_cfg memory = { .addr = 0x80000, .size = 0x80000, .block = 0x4000,
 					 .wanted = 0x40000 };
@@ -165,7 +165,7 @@ static bool power_on(struct dev_fuzz *z)
 	fake_init(&z->f);
 	z->nr = z->nr_virtio = 0;
 	z->irqs = (struct pc_irqs){ 0 };
-	z->net = (struct net_port){ .send = net_send, .can_receive = net_can_receive };
+	z->net = z->net2 = (struct net_port){ .send = net_send, .can_receive = net_can_receive };
 	z->vsock = (struct vsock_backend){ .connect = vsock_connect, .connected = vsock_event,
 					   .send = vsock_send, .can_receive = vsock_event,
 					   .guest_done = vsock_event, .closed = vsock_event };
@@ -316,6 +316,8 @@ static void host_input(struct dev_fuzz *z, struct input *in)
 	(void)!virtio_balloon_hint(z->balloon, len & 1, len & 2);
 	if (z->net.receive)
 		z->net.receive(z->net.nic, &iov, 1);
+	if (z->net2.receive)
+		z->net2.receive(z->net2.nic, &iov, 1);
 }
 
 static void save_load(struct dev_fuzz *z, struct input *in)

@@ -4,23 +4,27 @@
  *
  * Queue 0 receives, queue 1 transmits. With a port that carries virtio_net_hdr the
  * checksum and segmentation offloads are offered and headers pass through; with one
- * that does not, headers are empty. Not modelled: control queue, multiqueue, RSS.
+ * that does not, headers are empty. With several ports there is a pair of queues for each,
+ * a control queue behind them, and the driver says how many are in use: frames go to the
+ * guest by the queue of the port they come from. Not modelled: other control commands, RSS.
  */
 #include "dev/virtio/virtio.h"
 #include "net/net.h"
 
+#include <errno.h>
 #include <linux/if_tun.h>
 #include <string.h>
 
 enum { F_CSUM = 1 << 0, F_GUEST_CSUM = 1 << 1, F_MTU = 1 << 3, F_MAC = 1 << 5 };
 enum { F_GUEST_TSO4 = 1 << 7, F_GUEST_TSO6 = 1 << 8, F_GUEST_ECN = 1 << 9 };
 enum { F_HOST_TSO4 = 1 << 11, F_HOST_TSO6 = 1 << 12, F_HOST_ECN = 1 << 13 };
-enum { F_MRG_RXBUF = 1 << 15, F_STATUS = 1 << 16 };
+enum { F_MRG_RXBUF = 1 << 15, F_STATUS = 1 << 16, F_CTRL_VQ = 1 << 17, F_MQ = 1 << 22 };
 
 #define F_TX_OFFLOAD (F_CSUM | F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN)
 #define F_RX_OFFLOAD (F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN)
 
-enum { RX, TX };
+enum { RX, TX }; /* queue 2k + RX or TX is pair k's */
+enum { CTRL_MQ = 4, MQ_PAIRS_SET = 0, CTRL_OK = 0, CTRL_ERR = 1 };
 
 #define QUEUE_SIZE    256
 #define FRAME_MIN     14
@@ -37,14 +41,22 @@ struct PACKED net_config {
 	le16 status, max_pairs, mtu;
 };
 
-struct virtio_net {
-	struct virtio v;
+struct pair {
+	struct virtio_net *n;
 	struct net_port *port;
-	u8 mac[6];    /* as configured: a copy of a machine has another one */
+	u16 rx, tx;   /* its queues */
 	bool starved; /* the port holds a frame until there are receive buffers */
 	bool blocked; /* the port is full; the next frame stays in the ring */
 	bool rx_paid; /* the frame the port holds is through its limit, */
 	bool tx_paid; /* and so is the one that stays in the ring */
+};
+
+struct virtio_net {
+	struct virtio v;
+	struct pair pair[VIRTIO_NET_MAX_PAIRS];
+	u16 nr_pairs;
+	u16 active; /* pairs the driver uses */
+	u8 mac[6];  /* as configured: a copy of a machine has another one */
 	struct ratelimit rx, tx;
 };
 
@@ -55,23 +67,30 @@ static struct virtio_net *of(struct virtio *v)
 
 static void rx_limit_over(struct ratelimit *r)
 {
-	virtio_notify(&container_of(r, struct virtio_net, rx)->v, RX);
+	struct virtio_net *n = container_of(r, struct virtio_net, rx);
+
+	for (u16 k = 0; k < n->nr_pairs; k++)
+		virtio_notify(&n->v, n->pair[k].rx);
 }
 
 static void tx_limit_over(struct ratelimit *r)
 {
-	virtio_notify(&container_of(r, struct virtio_net, tx)->v, TX);
+	struct virtio_net *n = container_of(r, struct virtio_net, tx);
+
+	for (u16 k = 0; k < n->nr_pairs; k++)
+		virtio_notify(&n->v, n->pair[k].tx);
 }
 
 /* -- transmit ---------------------------------------------------------------------------- */
 
 /* false: the port is full. A frame that makes no sense is dropped. */
-static bool transmit(struct virtio_net *n, const struct vchain *c)
+static bool transmit(struct pair *p, const struct vchain *c)
 {
+	struct virtio_net *n = p->n;
 	struct iovec iov[VQ_MAX_SIZE + 1];
 	struct net_hdr h = { 0 };
 	u32 len = c->readable - (u32)sizeof h;
-	bool vnet = n->port->has_vnet_hdr;
+	bool vnet = p->port->has_vnet_hdr;
 	int nr;
 
 	if (c->readable < sizeof h + FRAME_MIN || len > NET_FRAME_MAX) {
@@ -84,7 +103,7 @@ static bool transmit(struct virtio_net *n, const struct vchain *c)
 	if (nr < 0)
 		return true;
 	iov[0] = (struct iovec){ &h, sizeof h };
-	return n->port->send(n->port, vnet ? iov : iov + 1, vnet ? nr + 1 : nr);
+	return p->port->send(p->port, vnet ? iov : iov + 1, vnet ? nr + 1 : nr);
 }
 
 static u32 frame_bytes(const struct vchain *c)
@@ -92,18 +111,18 @@ static u32 frame_bytes(const struct vchain *c)
 	return c->readable > sizeof(struct net_hdr) ? c->readable - (u32)sizeof(struct net_hdr) : 0;
 }
 
-static void process_tx(struct virtio_net *n, struct virtq *q)
+static void process_tx(struct pair *p, struct virtq *q)
 {
 	struct vchain c;
 
-	n->blocked = false;
+	p->blocked = false;
 	while (vq_pop(q, &c)) {
-		bool paid = n->tx_paid || ratelimit_take(&n->tx, 1, frame_bytes(&c));
+		bool paid = p->tx_paid || ratelimit_take(&p->n->tx, 1, frame_bytes(&c));
 
-		n->tx_paid = false;
-		if (!paid || (n->port && !transmit(n, &c))) {
+		p->tx_paid = false;
+		if (!paid || (p->port && !transmit(p, &c))) {
 			vq_unpop(q, c.tok);
-			n->blocked = n->tx_paid = paid;
+			p->blocked = p->tx_paid = paid;
 			break;
 		}
 		vq_push(q, c.tok, 0);
@@ -113,10 +132,10 @@ static void process_tx(struct virtio_net *n, struct virtq *q)
 
 static void net_writable(void *nic)
 {
-	struct virtio_net *n = nic;
+	struct pair *p = nic;
 
-	if (n->blocked)
-		virtio_notify(&n->v, TX);
+	if (p->blocked)
+		virtio_notify(&p->n->v, p->tx);
 }
 
 /* -- receive ----------------------------------------------------------------------------- */
@@ -155,10 +174,9 @@ struct placed {
  * Spread the frame over chains. Return: their number, 0 if there are too few now,
  * -1 if it can never fit.
  */
-static int place(struct virtio_net *n, struct frame *f, struct vchain *first, struct placed *p)
+static int place(struct virtq *q, struct frame *f, struct vchain *first, struct placed *p)
 {
-	int max = virtio_has(&n->v, F_MRG_RXBUF) ? MAX_BUFFERS : 1, nr = 0;
-	struct virtq *q = &n->v.q[RX];
+	int max = virtio_has(q->v, F_MRG_RXBUF) ? MAX_BUFFERS : 1, nr = 0;
 	struct vchain more, *c = first;
 
 	do {
@@ -182,13 +200,12 @@ static int place(struct virtio_net *n, struct frame *f, struct vchain *first, st
 	return nr;
 }
 
-static void init_frame(const struct virtio_net *n, struct frame *f, const struct iovec *iov,
-		       int nr_iov)
+static void init_frame(const struct pair *p, struct frame *f, const struct iovec *iov, int nr_iov)
 {
 	*f = (struct frame){ .iov = iov, .nr_iov = nr_iov };
 	for (int i = 0; i < nr_iov; i++)
 		f->left += iov[i].iov_len;
-	if (!n->port->has_vnet_hdr || f->left < sizeof f->h || iov[0].iov_len < sizeof f->h)
+	if (!p->port->has_vnet_hdr || f->left < sizeof f->h || iov[0].iov_len < sizeof f->h)
 		return;
 	memcpy(&f->h, iov[0].iov_base, sizeof f->h);
 	f->off = sizeof f->h;
@@ -197,54 +214,106 @@ static void init_frame(const struct virtio_net *n, struct frame *f, const struct
 
 static bool net_receive(void *nic, const struct iovec *iov, int nr_iov)
 {
-	struct virtio_net *n = nic;
+	struct pair *pair = nic;
+	struct virtio_net *n = pair->n;
+	struct virtq *q = &n->v.q[pair->rx];
 	struct placed p[MAX_BUFFERS];
 	struct vchain first;
 	struct frame f;
 	int nr;
 
-	if (!virtio_running(&n->v) || !n->v.q[RX].ready)
+	if (!virtio_running(&n->v) || !q->ready)
 		return true; /* nobody listens: the frame is lost, as on a wire */
-	init_frame(n, &f, iov, nr_iov);
+	init_frame(pair, &f, iov, nr_iov);
 	if (!f.left || f.left > NET_FRAME_MAX)
 		return true;
-	n->rx_paid = n->rx_paid || ratelimit_take(&n->rx, 1, f.left);
-	nr = n->rx_paid ? place(n, &f, &first, p) : 0;
-	n->starved = !nr;
+	pair->rx_paid = pair->rx_paid || ratelimit_take(&n->rx, 1, f.left);
+	nr = pair->rx_paid ? place(q, &f, &first, p) : 0;
+	pair->starved = !nr;
 	if (!nr)
 		return false;
-	n->rx_paid = false;
+	pair->rx_paid = false;
 	if (nr < 0)
 		return true;
 	f.h.num_buffers = le16_of((u16)nr);
 	vchain_write_at(&first, 0, &f.h, sizeof f.h);
 	for (int i = 0; i < nr; i++)
-		vq_push(&n->v.q[RX], p[i].tok, p[i].len);
-	vq_flush(&n->v.q[RX]);
+		vq_push(q, p[i].tok, p[i].len);
+	vq_flush(q);
 	return true;
 }
 
-static void process_rx(struct virtio_net *n)
+static void process_rx(struct pair *p)
 {
-	if (!n->starved)
+	if (!p->starved)
 		return;
-	n->starved = false;
-	n->port->can_receive(n->port);
+	p->starved = false;
+	p->port->can_receive(p->port);
+}
+
+/* -- how many pairs ----------------------------------------------------------------------- */
+
+/* Frames for the guest come by the first @nr pairs from now on. */
+static void activate(struct virtio_net *n, u16 nr)
+{
+	n->active = nr;
+	for (u16 k = 0; k < n->nr_pairs; k++)
+		if (n->pair[k].port && n->pair[k].port->attach)
+			n->pair[k].port->attach(n->pair[k].port, k < nr);
+}
+
+/* Return: the answer to the command in c. */
+static u8 control(struct virtio_net *n, const struct vchain *c)
+{
+	struct PACKED {
+		u8 class, command;
+		le16 pairs;
+	} m;
+	u16 nr;
+
+	if (vchain_read_at(c, 0, &m, sizeof m) != sizeof m || m.class != CTRL_MQ ||
+	    m.command != MQ_PAIRS_SET)
+		return CTRL_ERR;
+	nr = le16_get(m.pairs);
+	if (!virtio_has(&n->v, F_MQ) || !nr || nr > n->nr_pairs)
+		return CTRL_ERR;
+	activate(n, nr);
+	return CTRL_OK;
+}
+
+static void process_control(struct virtio_net *n, struct virtq *q)
+{
+	struct vchain c;
+
+	while (vq_pop(q, &c)) {
+		u8 ack = control(n, &c);
+
+		vq_push(q, c.tok, (u32)vchain_write_at(&c, 0, &ack, sizeof ack));
+	}
+	vq_flush(q);
 }
 
 /* -- the rest ---------------------------------------------------------------------------- */
 
 static void net_notify(struct virtio *v, struct virtq *q)
 {
-	if (q->n == TX)
-		process_tx(of(v), q);
+	struct virtio_net *n = of(v);
+	unsigned pairs = virtio_has(v, F_MQ) ? n->nr_pairs : 1;
+
+	if (q->n == 2 * pairs)
+		process_control(n, q);
+	else if (q->n > 2 * pairs)
+		return;
+	else if (q->n % 2 == TX)
+		process_tx(&n->pair[q->n / 2], q);
 	else
-		process_rx(of(v));
+		process_rx(&n->pair[q->n / 2]);
 }
 
 static void net_link(void *nic, bool up)
 {
-	struct virtio_net *n = nic;
+	struct pair *p = nic;
+	struct virtio_net *n = p->n;
 
 	if (n->v.config[STATUS_OFFSET] == up)
 		return;
@@ -262,8 +331,10 @@ static unsigned tun_flags(u64 features)
 
 static void set_offload(struct virtio_net *n, u64 features)
 {
-	if (n->v.offered & F_GUEST_CSUM)
-		n->port->set_offload(n->port, tun_flags(features));
+	if (!(n->v.offered & F_GUEST_CSUM))
+		return;
+	for (u16 k = 0; k < n->nr_pairs; k++)
+		n->pair[k].port->set_offload(n->pair[k].port, tun_flags(features));
 }
 
 static void net_driver_ok(struct virtio *v)
@@ -275,12 +346,17 @@ static void net_reset(struct dev *d)
 {
 	struct virtio_net *n = container_of(d, struct virtio_net, v.dev);
 
-	n->blocked = n->rx_paid = n->tx_paid = false;
 	set_offload(n, 0);
-	if (n->starved) { /* let the port drop what it holds */
-		n->starved = false;
+	activate(n, 1);
+	for (u16 k = 0; k < n->nr_pairs; k++) {
+		struct pair *p = &n->pair[k];
+
+		p->blocked = p->rx_paid = p->tx_paid = false;
+		if (!p->starved)
+			continue;
+		p->starved = false; /* let the port drop what it holds */
 		n->v.status = 0;
-		n->port->can_receive(n->port);
+		p->port->can_receive(p->port);
 	}
 }
 
@@ -293,30 +369,52 @@ static u64 offload_features(struct net_port *p)
 	return F_TX_OFFLOAD | F_RX_OFFLOAD;
 }
 
+/* What every port can do. */
+static u64 common_features(const struct virtio_net *n)
+{
+	u64 ret = ~0ull;
+
+	for (u16 k = 0; k < n->nr_pairs; k++)
+		ret &= offload_features(n->pair[k].port);
+	return ret;
+}
+
+static void init_pair(struct virtio_net *n, u16 k, struct net_port *port)
+{
+	struct pair *p = &n->pair[k];
+
+	*p = (struct pair){ .n = n, .port = port, .rx = 2 * k + RX, .tx = 2 * k + TX };
+	if (!port)
+		return;
+	port->nic = p;
+	port->receive = net_receive;
+	port->writable = net_writable;
+	port->link = net_link;
+}
+
 static int net_init(struct dev *d, const void *cfg, struct err *e UNUSED)
 {
 	struct virtio_net *n = container_of(d, struct virtio_net, v.dev);
 	const struct virtio_net_cfg *c = cfg;
+	u16 pairs = (u16)(c->nr_pairs ? c->nr_pairs : 1);
 	struct net_config conf = {
-		.status = le16_of(c->port != NULL), .max_pairs = le16_of(1), .mtu = le16_of(c->mtu),
+		.status = le16_of(c->port[0] != NULL), .max_pairs = le16_of(pairs),
+		.mtu = le16_of(c->mtu),
 	};
 
 	memcpy(conf.mac, c->mac, sizeof conf.mac);
 	memcpy(n->mac, c->mac, sizeof n->mac);
 	memcpy(n->v.config, &conf, sizeof conf);
 	n->v.config_len = sizeof conf;
+	n->nr_pairs = pairs;
+	for (u16 k = 0; k < pairs; k++)
+		init_pair(n, k, c->port[k]);
 	n->v.offered = F_MAC | F_STATUS | F_MRG_RXBUF | (c->mtu ? F_MTU : 0) |
-		       offload_features(c->port);
-	virtio_set_queues(&n->v, 2, QUEUE_SIZE);
+		       (pairs > 1 ? F_CTRL_VQ | F_MQ : 0) | common_features(n);
+	virtio_set_queues(&n->v, 2 * pairs + (pairs > 1), QUEUE_SIZE);
 	ratelimit_init(&n->rx, d->env.clock, &c->rx, rx_limit_over);
 	ratelimit_init(&n->tx, d->env.clock, &c->tx, tx_limit_over);
-	n->port = c->port;
-	if (!n->port)
-		return 0;
-	n->port->nic = n;
-	n->port->receive = net_receive;
-	n->port->writable = net_writable;
-	n->port->link = net_link;
+	activate(n, 1);
 	return 0;
 }
 
@@ -326,12 +424,16 @@ static void net_fini(struct dev *d)
 
 	ratelimit_fini(&n->rx);
 	ratelimit_fini(&n->tx);
-	if (!n->port)
-		return;
-	n->port->receive = NULL;
-	n->port->writable = NULL;
-	n->port->link = NULL;
-	n->port->nic = NULL;
+	for (u16 k = 0; k < n->nr_pairs; k++) {
+		struct net_port *p = n->pair[k].port;
+
+		if (!p)
+			continue;
+		p->receive = NULL;
+		p->writable = NULL;
+		p->link = NULL;
+		p->nic = NULL;
+	}
 }
 
 static int net_loaded(struct dev *d, struct err *e)
@@ -339,19 +441,20 @@ static int net_loaded(struct dev *d, struct err *e)
 	struct virtio_net *n = container_of(d, struct virtio_net, v.dev);
 
 	TRY(virtio_loaded(d, e));
+	if (!n->active || n->active > n->nr_pairs)
+		return err_set(e, ERANGE, "%s: saved pairs %u: want 1 to %u", d->id, n->active, n->nr_pairs);
 	memcpy(n->v.config, n->mac, sizeof n->mac);
 	set_offload(n, n->v.features);
+	activate(n, n->active);
 	return 0;
 }
 
 static const struct field net_state[] = {
 	VIRTIO_FIELDS(struct virtio_net, v),
-	FIELD_NOT_SAVED(struct virtio_net, port),
+	FIELD_NOT_SAVED(struct virtio_net, pair),
+	FIELD_NOT_SAVED(struct virtio_net, nr_pairs),
+	FIELD(struct virtio_net, active, .max = VIRTIO_NET_MAX_PAIRS),
 	FIELD_NOT_SAVED(struct virtio_net, mac),
-	FIELD_NOT_SAVED(struct virtio_net, starved),
-	FIELD_NOT_SAVED(struct virtio_net, blocked),
-	FIELD_NOT_SAVED(struct virtio_net, rx_paid),
-	FIELD_NOT_SAVED(struct virtio_net, tx_paid),
 	FIELD_NOT_SAVED(struct virtio_net, rx),
 	FIELD_NOT_SAVED(struct virtio_net, tx),
 	FIELD_END,

@@ -7,11 +7,13 @@
 
 #include <linux/if_tun.h>
 
-#define MRG (1ull << 15)
+#define MRG	(1ull << 15)
+#define CTRL_VQ (1ull << 17)
+#define MQ	(1ull << 22)
 
 struct fake {
 	struct net_port port;
-	bool full;
+	bool full, attached;
 	unsigned nr_sent, nr_can_receive, tun_f;
 	u8 last[2048];
 	size_t last_len;
@@ -45,7 +47,7 @@ static bool fake_set_offload(struct net_port *p, unsigned tun_f)
 
 static bool open_net(struct drv *t, struct fake *f, u64 want)
 {
-	struct virtio_net_cfg c = { .port = &f->port, .mac = { 0x52, 0x54, 0, 1, 2, 3 } };
+	struct virtio_net_cfg c = { .port = { &f->port }, .mac = { 0x52, 0x54, 0, 1, 2, 3 } };
 
 	f->port.send = fake_send;
 	f->port.can_receive = fake_can_receive;
@@ -186,6 +188,69 @@ TEST(net_passes_offload_headers_and_requests)
 	drv_close(&t);
 }
 
+static void fake_attach(struct net_port *p, bool on)
+{
+	container_of(p, struct fake, port)->attached = on;
+}
+
+/* Send a control command of 4 bytes; its answer, or -1. */
+static int command(struct drv *t, unsigned queue, u32 what)
+{
+	const struct drv_buf b[2] = { { DRV_BUF, 4 }, { DRV_BUF + 0x100, 1 } };
+	u8 ack = 0xff;
+
+	drv_put(t, DRV_BUF, &what, sizeof what);
+	if (drv_call(t, queue, b, 1, 1) != 1)
+		return -1;
+	drv_get(t, DRV_BUF + 0x100, &ack, 1);
+	return ack;
+}
+
+TEST(net_pairs_are_used_as_the_driver_says)
+{
+	struct fake f[3] = { 0 };
+	struct virtio_net_cfg c = { .nr_pairs = 3 };
+	struct drv_buf in = rx_small;
+	u8 frame[60] = { 1 };
+	struct drv t;
+
+	for (unsigned k = 0; k < 3; k++) {
+		f[k].port = (struct net_port){ .send = fake_send, .can_receive = fake_can_receive,
+					       .attach = fake_attach };
+		c.port[k] = &f[k].port;
+	}
+	CHECK(drv_open(&t, &virtio_net_class, &c, MRG | CTRL_VQ | MQ, DRV_QSIZE));
+	CHECK_EQ(drv_config(&t, 8, 2), 3);
+	CHECK(f[0].attached && !f[1].attached && !f[2].attached);
+	CHECK_EQ(command(&t, 6, 2 << 16 | 4), 0);
+	CHECK(f[0].attached && f[1].attached && !f[2].attached);
+	CHECK_EQ(command(&t, 6, 0 << 16 | 4), 1);
+	CHECK_EQ(command(&t, 6, 4 << 16 | 4), 1);
+	CHECK_EQ(command(&t, 6, 1 << 16 | 1), 1); /* another class */
+	CHECK(f[1].attached && !f[2].attached);
+
+	drv_call(&t, 3, tx, 2, 0);
+	CHECK_EQ(f[1].nr_sent, 1);
+	CHECK_EQ(f[0].nr_sent, 0);
+	drv_add(&t, 2, &in, 0, 1);
+	CHECK(receive(&f[1], frame, sizeof frame));
+	CHECK(!receive(&f[0], frame, sizeof frame)); /* no buffers in its queue */
+	drv_close(&t);
+}
+
+TEST(net_control_queue_is_the_third_without_pairs)
+{
+	struct fake f[2] = { 0 };
+	struct virtio_net_cfg c = { .port = { &f[0].port, &f[1].port }, .nr_pairs = 2 };
+	struct drv t;
+
+	f[0].port.attach = f[1].port.attach = fake_attach;
+	CHECK(drv_open(&t, &virtio_net_class, &c, MRG | CTRL_VQ, DRV_QSIZE));
+	CHECK_EQ(command(&t, 2, 2 << 16 | 4), 1);
+	CHECK(!f[1].attached);
+	drv_close(&t);
+}
+
 TEST(net_state_covers_every_member)
 {
 	const struct dev_class *c = &virtio_net_class.dev;
@@ -201,7 +266,7 @@ static const struct ratelimit_cfg two_a_second = {
 TEST(net_transmit_waits_for_its_limit)
 {
 	struct fake f = { .port = { .send = fake_send, .can_receive = fake_can_receive } };
-	struct virtio_net_cfg c = { .port = &f.port, .tx = two_a_second };
+	struct virtio_net_cfg c = { .port = { &f.port }, .tx = two_a_second };
 	struct drv t;
 
 	CHECK(drv_open(&t, &virtio_net_class, &c, 0, DRV_QSIZE));
@@ -224,7 +289,7 @@ TEST(net_transmit_waits_for_its_limit)
 TEST(net_receive_waits_for_its_limit)
 {
 	struct fake f = { .port = { .send = fake_send, .can_receive = fake_can_receive } };
-	struct virtio_net_cfg c = { .port = &f.port, .rx = two_a_second };
+	struct virtio_net_cfg c = { .port = { &f.port }, .rx = two_a_second };
 	const struct ratelimit_bucket_cfg none = { 0 };
 	u8 frame[60] = { 0 };
 	struct drv t;

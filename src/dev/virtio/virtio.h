@@ -76,8 +76,11 @@ void virtio_blk_get_limit(struct dev *d, struct ratelimit_cfg *ret);
 void virtio_blk_set_blk(struct dev *d, struct blk *blk);
 void virtio_blk_resized(struct dev *d);
 
+#define VIRTIO_NET_MAX_PAIRS 4
+
 struct virtio_net_cfg {
-	struct net_port *port; /* may be NULL: link down */
+	struct net_port *port[VIRTIO_NET_MAX_PAIRS]; /* one per pair; the first may be NULL: link down */
+	unsigned nr_pairs; /* of queues; 0 = 1 */
 	u8 mac[6];
 	u16 mtu; /* 0 = not announced */
 	struct ratelimit_cfg rx, tx; /* frames and their bytes, to the guest and from it */

@@ -61,7 +61,7 @@ static struct vsock_backend null_vsock;
 static struct virtio_share_cfg p9 = { .tag = "t", .read_only = true };
 static const struct virtio_rng_cfg rng = { .fill = rng_fill };
 static const struct virtio_blk_cfg blk = { .blk = &null_blk };
-static const struct virtio_net_cfg net = { .port = &null_port };
+static const struct virtio_net_cfg net = { .port = { &null_port } };
 static const struct virtio_console_cfg con = {
 	.nr_ports = 2, .port = { { .chr = &null_chr[0], .name = "a" }, { .chr = &null_chr[1] } },
 };
