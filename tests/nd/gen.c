@@ -651,6 +651,28 @@ static void aim(struct nd_case *c, struct insn *i, u8 *bytes, u64 at)
 		set_reg(c, i->reg & 15, (u64)(i64)(i16)rnd());
 }
 
+/* State components the host has enabled and the guest does not have: XSAVE and XRSTOR of these
+ * would differ. */
+static u64 foreign_components(void)
+{
+	u32 lo, hi;
+
+	if (!xs_layout()->xsave)
+		return 0;
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return (lo | (u64)hi << 32) & ~xs_layout()->mask;
+}
+
+/* EDX:EAX of XSAVE and XRSTOR: what is asked for. */
+static void aim_components(struct nd_case *c)
+{
+	if (is_free(c, RAX) && rnd_pct(95)) {
+		set_reg(c, RAX, rnd_pct(80) ? rnd() & 0xe7 : rnd());
+		set_reg(c, RDX, rnd_pct(80) ? 0 : rnd());
+	}
+	set_reg(c, RAX, c->in.gpr[RAX] & ~foreign_components());
+}
+
 static void aim_implicit(struct nd_case *c, const struct insn *i)
 {
 	bool maskmov = i->map == MAP_0F && i->op == 0xf7 && i->cls == CLS_VEC;
@@ -666,10 +688,6 @@ static void aim_implicit(struct nd_case *c, const struct insn *i)
 		set_reg(c, RCX, rnd_below(rnd_pct(80) ? 64 : 4096));
 	if (i->map == MAP_1 && i->op == 0xd7 && is_free(c, RBX))
 		set_reg(c, RBX, data_address() - seg_base(i));
-	if (i->cls == CLS_XSAVE && is_free(c, RAX)) {
-		set_reg(c, RAX, rnd_pct(80) ? rnd() & 0xe7 : rnd());
-		set_reg(c, RDX, rnd_pct(80) ? 0 : rnd());
-	}
 }
 
 u64 nd_operand_la(const struct nd_state *st, const struct insn *i, u64 at)
@@ -709,7 +727,7 @@ static void prepare_memory(const struct nd_case *c, const struct insn *i, u64 at
 	if (i->cls != CLS_XSAVE || i->rm_acc != OP_R || rnd_pct(10))
 		return;
 	init_xsave(img, true);
-	*(u64 *)(img + XS_BV) = rnd() & (rnd_pct(95) ? mask : ~0ull);
+	*(u64 *)(img + XS_BV) = rnd() & (rnd_pct(95) ? mask : ~foreign_components());
 	if (compact)
 		*(u64 *)(img + XS_COMP_BV) = (rnd() & mask) | *(u64 *)(img + XS_BV) | 1ull << 63;
 	if (rnd_pct(5))
@@ -753,6 +771,9 @@ static bool pick_insn(struct nd_case *c, const struct nd_class *cl, struct insn 
 			continue; /* XSAVEOPT may skip what XRSTOR loaded from the same place */
 		if (c->x87_ran && shows_fip(ret))
 			continue;
+		if (ret->cls == CLS_XSAVE && !is_free(c, RAX) &&
+		    (c->dirty & BIT(RAX) ? ~0ull : c->in.gpr[RAX]) & foreign_components())
+			continue;
 		return true;
 	}
 	return false;
@@ -784,6 +805,8 @@ static bool add_insn(struct nd_case *c, int only)
 	aim(c, i, at, c->la + c->len);
 	insn_decode(i, at, 15, mode);
 	aim_implicit(c, i);
+	if (i->cls == CLS_XSAVE)
+		aim_components(c);
 	if (i->is_mem || i->op == 0x9d)
 		prepare_memory(c, i, c->la + c->len);
 	c->dirty |= i->gpr_w;

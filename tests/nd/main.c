@@ -41,7 +41,8 @@ struct options {
 /*
  * Differences that say nothing about the engine. A stray address met something mapped in this
  * process; or XSAVE called a component in use that has its initial value, which a CPU may do as
- * it likes [SDM 1 13.6]. Or an operand crosses an edge of the canonical addresses, or is a
+ * it likes [SDM 1 13.6], or outside 64-bit mode looked only at the registers that exist there. Or
+ * an operand crosses an edge of the canonical addresses, or is a
  * misaligned FXSAVE area that is not there: which of its faults comes first is not architectural.
  */
 static bool is_the_hosts(const struct nd_case *c, const struct nd_result *nat,
@@ -49,6 +50,7 @@ static bool is_the_hosts(const struct nd_case *c, const struct nd_result *nat,
 {
 	const struct insn *i = nd_faulting(c, nat);
 	u8 theirs = 0, ours = 0;
+	bool in_use;
 	u64 la;
 
 	if (got->vector == EX_PF && got->addr - ND_ARENA >= NR_PAGES * (u64)ND_PAGE &&
@@ -61,7 +63,8 @@ static bool is_the_hosts(const struct nd_case *c, const struct nd_result *nat,
 			return true;
 	}
 	la = nd_memory_diff(&theirs, &ours);
-	for (unsigned k = 0; la && !(la & 63) && (theirs & ours) == ours && k < c->nr; k++)
+	in_use = (theirs & ours) == ours || (c->mode == 4 && (theirs & ours) == theirs);
+	for (unsigned k = 0; la && !(la & 63) && in_use && k < c->nr; k++)
 		if (c->insn[k].cls == CLS_XSAVE)
 			return true;
 	return false;

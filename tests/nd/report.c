@@ -99,21 +99,23 @@ const struct insn *nd_faulting(const struct nd_case *c, const struct nd_result *
  * Differences in faults that no document defines and we do not imitate: the host
  * may check the far end of a large operand first; AMD finds an effective address
  * non-canonical before adding an FS or GS base; operands that wrap at 4 GiB, in
- * compatibility mode or made of several accesses with a 32-bit address, fault in an
- * order of their own.
+ * compatibility mode (stack and strings too) or made of several accesses with a 32-bit
+ * address, fault in an order of their own, and may or may not exceed the segment's limit
+ * [SDM 3A 5.3].
  */
 static bool same_fault(const struct nd_case *c, const struct nd_result *nat,
 		       const struct nd_result *got)
 {
 	const struct insn *i = nd_faulting(c, nat);
-	bool large = i && (i->cls == CLS_XSAVE || i->cls == CLS_X87);
+	bool large = i && (i->cls == CLS_XSAVE || i->cls == CLS_X87), wraps;
 
 	if (nat->vector == got->vector && nat->error == got->error && nat->addr == got->addr)
 		return true;
 	if (!i)
 		return false;
-	if (i->is_mem && (c->mode == 4 || (large && i->adsize == 4)) &&
-	    (nd_operand_la(&nat->st, i, nat->st.rip) > 0xfffff000 || nat->addr > 0xfffff000))
+	wraps = nat->addr > 0xfffff000 ||
+		(i->is_mem && nd_operand_la(&nat->st, i, nat->st.rip) > 0xfffff000);
+	if (wraps && (c->mode == 4 || (i->is_mem && large && i->adsize == 4)))
 		return got->vector == EX_GP || got->vector == EX_SS || got->vector == EX_PF;
 	if (nat->vector == EX_PF && got->vector == EX_PF)
 		return large && nat->addr - got->addr + 4096 < 2 * 4096;

@@ -9,6 +9,7 @@
  */
 #include "cpu/cpu.h"
 #include "cpu/soft/decode_int.h"
+#include "cpu/soft/quirks.h"
 
 #include <cpuid.h>
 #include <string.h>
@@ -202,6 +203,7 @@ static void init_once(void)
 
 	__cpuid(0, a, b, c, d);
 	amd_branches = b == 0x68747541; /* "Auth" of AuthenticAMD */
+	quirks_probe();
 	decode_vec_init();
 	decode_evex_init();
 	__atomic_store_n(&ready, true, __ATOMIC_RELEASE);
@@ -503,6 +505,8 @@ static void fix_shift(struct insn *i)
 		i->flags_r |= C; /* RCL, RCR */
 	if (ext(i) < 4)
 		i->flags_w = C | OV; /* rotates */
+	if (i->op < 0xd0 && ext(i) < 2 && !i->is_mem && count != 1 && quirks()->rotate_imm_keeps_of)
+		i->flags_w = C;
 	if (i->op >= 0xd2)
 		i->gpr_r |= 1 << RCX;
 	if (i->op < 0xd0 && count == 0)
@@ -645,7 +649,7 @@ static void fix_implicit1(struct insn *i)
 	case 0xd7: i->gpr_r |= BIT(RAX) | BIT(RBX), i->gpr_w |= BIT(RAX); break;
 	case 0xc8: case 0xc9: i->gpr_r |= BIT(RBP), i->gpr_w |= BIT(RBP); break;
 	case 0x90:
-		if (!i->rexb) { /* NOP, PAUSE */
+		if (!i->rexb || (i->rep == 0xf3 && quirks()->pause_ignores_rex)) { /* NOP, PAUSE */
 			i->reg_kind = OK_NONE;
 			i->gpr_r = i->gpr_w = 0;
 		}
@@ -744,7 +748,7 @@ static void fix_movcr(struct insn *i)
 	i->rm_size = i->opsize;
 	i->rm_acc = i->op < 0x22 ? OP_W : OP_R;
 	i->reg_kind = i->op & 1 ? OK_DR : OK_CR;
-	if (!(i->op & 1) && i->lock && !i->r) { /* AMD: LOCK MOV CR0 is CR8 */
+	if (!(i->op & 1) && i->lock && !i->r && quirks()->lock_mov_cr8) {
 		i->reg |= 8;
 		i->lock = false;
 	}

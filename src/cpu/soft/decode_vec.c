@@ -7,6 +7,7 @@
  * natively, in the interpreter's stub or in translated code.
  */
 #include "cpu/soft/decode_int.h"
+#include "cpu/soft/quirks.h"
 
 enum shape {
 	S_RM,	  /* reg = f(rm) */
@@ -179,9 +180,9 @@ static const struct vrow rows[] = {
 	FMA_S(0xad), FMA_P(0xae), FMA_S(0xaf),
 	FMA_P(0xb6), FMA_P(0xb7), FMA_P(0xb8), FMA_S(0xb9), FMA_P(0xba), FMA_S(0xbb), FMA_P(0xbc),
 	FMA_S(0xbd), FMA_P(0xbe), FMA_S(0xbf),
-	{ 2, 0xc8, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA }, { 2, 0xc9, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA },
-	{ 2, 0xca, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA }, { 2, 0xcb, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA },
-	{ 2, 0xcc, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA }, { 2, 0xcd, 0, EL, 0, 0, S_RVM, 16, X_UNAL, FT_SHA },
+	{ 2, 0xc8, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA }, { 2, 0xc9, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA },
+	{ 2, 0xca, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA }, { 2, 0xcb, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA },
+	{ 2, 0xcc, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA }, { 2, 0xcd, 0, EL, 0, 0, S_RVM, 16, 0, FT_SHA },
 	{ 2, 0xcf, 1, EL, 0, 0, S_RVM, MX, 0, FT_GFNI }, { 2, 0xcf, 1, EV, W0, 0, S_RVM, MX, 0, FT_GFNI },
 	R(2, 0xdb, 1, EL | EV, 0, L0, S_RM, 16, 0),
 	R(2, 0xdc, 1, EL | EV, 0, L0, S_RVM, 16, 0), R(2, 0xdd, 1, EL | EV, 0, L0, S_RVM, 16, 0),
@@ -212,7 +213,7 @@ static const struct vrow rows[] = {
 	R(3, 0x4c, 1, EV, W0, 0, S_RVM, MX, X_IMM),
 	R(3, 0x60, 1, EL | EV, 0, L0, S_RM, 16, X_IMM | X_UNAL), R(3, 0x61, 1, EL | EV, 0, L0, S_FLAG, 16, X_IMM | X_UNAL),
 	R(3, 0x62, 1, EL | EV, 0, L0, S_RM, 16, X_IMM | X_UNAL), R(3, 0x63, 1, EL | EV, 0, L0, S_FLAG, 16, X_IMM | X_UNAL),
-	{ 3, 0xcc, 0, EL, 0, 0, S_RVM, 16, X_IMM | X_UNAL, FT_SHA },
+	{ 3, 0xcc, 0, EL, 0, 0, S_RVM, 16, X_IMM, FT_SHA },
 	{ 3, 0xce, 1, EL, 0, 0, S_RVM, MX, X_IMM, FT_GFNI }, { 3, 0xce, 1, EV, W1, 0, S_RVM, MX, X_IMM, FT_GFNI },
 	{ 3, 0xcf, 1, EL, 0, 0, S_RVM, MX, X_IMM, FT_GFNI }, { 3, 0xcf, 1, EV, W1, 0, S_RVM, MX, X_IMM, FT_GFNI },
 	R(3, 0xdf, 1, EL | EV, 0, L0, S_RM, 16, X_IMM),
@@ -363,6 +364,13 @@ static bool shift_ext_ok(const struct insn *i)
 	return ok[i->op - 0x71] & BIT(e) && !(mmx && i->op == 0x73 && (e & 1));
 }
 
+static bool must_align(const struct insn *i, const struct vrow *r)
+{
+	bool free = r->feat == FT_SHA ? !quirks()->sha_must_align : r->x & X_UNAL;
+
+	return r->x & X_ALIGN || (i->enc == ENC_LEGACY && i->mem_size == 16 && !free);
+}
+
 static void apply_row(struct insn *i, struct dcur *c, const struct vrow *r)
 {
 	i->cls = CLS_VEC;
@@ -377,7 +385,7 @@ static void apply_row(struct insn *i, struct dcur *c, const struct vrow *r)
 		decode_imm(i, c, 1);
 	if (i->is_mem)
 		i->mem_size = mem_bytes(i, r);
-	i->mem_align = r->x & X_ALIGN || (i->enc == ENC_LEGACY && i->mem_size == 16 && !(r->x & X_UNAL));
+	i->mem_align = must_align(i, r);
 	set_extras(i);
 	if (i->enc == ENC_VEX && i->vvvv_kind == OK_NONE && i->vvvv)
 		set_ud(i);

@@ -237,6 +237,7 @@ int interp_step(struct vcpu *v)
 	op_fn *fn = NULL;
 	int r;
 
+	v->rep_goes_on = v->in_rep;
 	v->in_rep = false;
 	if (unlikely(v->s.dr7 & DR7_ENABLES))
 		TRY(code_breakpoint(v, la));

@@ -5,6 +5,7 @@
  */
 #include "cpu/soft/op_int.h"
 #include "cpu/soft/opnd.h"
+#include "cpu/soft/quirks.h"
 #include "cpu/soft/tlb.h"
 
 static alu_fn *native(enum native_op op, unsigned size)
@@ -337,7 +338,15 @@ int op_cmpxchg8b(struct vcpu *v, const struct insn *i)
 	return X_OK;
 }
 
-/* -- decimal and ASCII adjust: flags, the undefined ones too, as AMD hosts leave them ----- */
+/* -- decimal and ASCII adjust --------------------------------------------------------------- */
+
+/* @fl: the flags of the arithmetic; @carries: AF and CF. */
+static void set_adjust_flags(struct vcpu *v, u64 fl, u64 carries)
+{
+	if (quirks()->adjust_flags_of_al)
+		native(NAT_TEST, 1)(v->s.gpr[RAX], 0xff, 0, &fl);
+	v->s.rflags = (fl & ~(u64)(FL_AF | FL_CF)) | carries;
+}
 
 /* AL = AL + n (or - n); *fl = the flags of that byte operation. */
 static u8 adjust_al(struct vcpu *v, enum native_op op, u8 n, u64 *fl)
@@ -364,7 +373,7 @@ static int decimal_adjust(struct vcpu *v, enum native_op op)
 		carries |= FL_CF;
 	}
 	adjust_al(v, op, n, &fl);
-	v->s.rflags = (fl & ~(u64)(FL_AF | FL_CF)) | carries;
+	set_adjust_flags(v, fl, carries);
 	return X_OK;
 }
 
@@ -390,7 +399,7 @@ static int ascii_adjust(struct vcpu *v, enum native_op op)
 	}
 	ax = native(op, 2)(v->s.gpr[RAX], step, 0, &fl);
 	gpr_set(v, RAX, 2, ax & 0xff0f);
-	v->s.rflags = (fl & ~(u64)(FL_AF | FL_CF)) | carries;
+	set_adjust_flags(v, fl, carries);
 	return X_OK;
 }
 

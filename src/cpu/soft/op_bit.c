@@ -4,6 +4,7 @@
  */
 #include "cpu/soft/op_int.h"
 #include "cpu/soft/opnd.h"
+#include "cpu/soft/quirks.h"
 
 static alu_fn *native(enum native_op op, unsigned size)
 {
@@ -12,14 +13,25 @@ static alu_fn *native(enum native_op op, unsigned size)
 
 /* -- shifts --------------------------------------------------------------------------- */
 
+/* ROL, ROR of a register by an immediate other than 1 */
+static bool keeps_of(const struct insn *i, unsigned size)
+{
+	return modrm_ext(i) < 2 && i->op < 0xd0 && !i->is_mem && (i->imm & (size == 8 ? 63 : 31)) != 1 &&
+	       quirks()->rotate_imm_keeps_of;
+}
+
 /* C0 C1 by immediate, D0 D1 by one, D2 D3 by CL */
 int op_shift(struct vcpu *v, const struct insn *i)
 {
 	unsigned size = size_by_bit0(i);
 	struct rmw m = { .fn = native(NAT_ROL + modrm_ext(i), size) };
+	u64 of = v->s.rflags & FL_OF;
 
 	m.c = i->op < 0xd0 ? i->imm : i->op < 0xd2 ? 1 : v->s.gpr[RCX];
-	return rm_modify(v, i, size, &m);
+	TRY(rm_modify(v, i, size, &m));
+	if (unlikely(keeps_of(i, size)))
+		v->s.rflags = (v->s.rflags & ~(u64)FL_OF) | of;
+	return X_OK;
 }
 
 /* 0F A4 A5 SHLD, AC AD SHRD */

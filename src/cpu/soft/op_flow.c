@@ -6,6 +6,7 @@
  */
 #include "cpu/soft/op_int.h"
 #include "cpu/soft/opnd.h"
+#include "cpu/soft/quirks.h"
 
 static u64 truncate_rip(u64 rip, unsigned opsize)
 {
@@ -62,14 +63,29 @@ static int check_push(struct vcpu *v, unsigned size)
 	return lin_check(v, la, size, ACC_W);
 }
 
+/* The target faults: the stack may have been written, but rsp is as it was. */
+static int call_fault(struct vcpu *v, const struct insn *i, u64 ret)
+{
+	struct x86_exc fault = v->exc;
+	u64 rsp = v->s.gpr[RSP];
+
+	if (i->mode != 8 || !quirks()->call_fault_writes_stack)
+		return X_FAULT;
+	TRY(push_val(v, i->opsize, ret));
+	v->s.gpr[RSP] = rsp;
+	v->exc = fault;
+	return X_FAULT;
+}
+
 /* The stack first, then the target; both before the push, so that a fault finds rsp as it was. */
 static int call(struct vcpu *v, const struct insn *i, u64 target)
 {
-	u64 ret = v->next_rip;
+	u64 ret = truncate_rip(v->next_rip, i->opsize);
 
 	TRY(check_push(v, i->opsize));
-	TRY(jump(v, i, target));
-	return push_val(v, i->opsize, truncate_rip(ret, i->opsize));
+	if (jump(v, i, target))
+		return call_fault(v, i, ret);
+	return push_val(v, i->opsize, ret);
 }
 
 int op_call_rel(struct vcpu *v, const struct insn *i)

@@ -309,6 +309,8 @@ TEST(shifts_by_zero_and_beyond_the_width_leave_flags_as_the_host_does)
 	ND_SHIFT("shl");
 	ND_SHIFT("shr");
 	ND_SHIFT("sar");
+	ND_SIZES("rol", "bh, 255", "r9w, 33", "dword ptr [rsi], 5", "r9, 33");
+	ND_SIZES("ror", "byte ptr [rsi], 3", "bx, 1", "r9d, 2", "qword ptr [rsi], 65");
 	ND("shld bx, r9w, cl");
 	ND("shld ebx, r9d, cl");
 	ND("shld rbx, r9, cl");
@@ -414,6 +416,7 @@ TEST(exchange_and_compare_exchange_equal_the_hosts)
 	if (!have_vm())
 		return;
 	ND("xchg al, bh\nxchg cx, [rsi]\nxchg r9d, ecx\nxchg rax, r10\nxchg eax, eax");
+	ND(".byte 0xf3, 0x49, 0x90, 0xf3, 0x44, 0x90, 0x49, 0x90"); /* PAUSE or XCHG with r8 */
 	ND("xchg [rdi], bh\nxchg eax, r8d\nxchg ax, r12w\n.byte 0x87, 0xc0");
 	ND("xadd al, bh\nxadd ecx, ecx\nxadd [rsi], r9\nlock xadd [rdi], bx");
 	ND("cmpxchg ebx, ecx");
@@ -502,17 +505,19 @@ TEST(string_instructions_equal_the_hosts)
 	ND("xor ecx, ecx\nrepe cmpsb\nrep movsb");
 	ND("bts rcx, 40\nmovzx ecx, cl\nbts rcx, 40\naddr32 rep movsb");
 	ND("mov rcx, -1\nxor ecx, ecx\nbts rcx, 40\naddr32 rep stosb");
+#define ND_NOTHING(op) ND("xor ecx, ecx\nbts rcx, 40\nbts rsi, 41\nbts rdi, 42\n.byte 0x67\n" op)
+	ND_NOTHING("rep movsq");
+	ND_NOTHING("rep stosd");
+	ND_NOTHING("rep lodsw");
+	ND_NOTHING("repe cmpsb");
+	ND_NOTHING("repne scasd");
 	ND("mov ecx, 0x700\nmov rsi, 0x10002100\nmov rdi, 0x10002880\nrep movsb");
 }
 
-TEST(decimal_and_ascii_adjust_equal_an_amd_hosts)
+TEST(decimal_and_ascii_adjust_equal_the_hosts)
 {
 	if (!have_vm())
 		return;
-	if (!__builtin_cpu_is("amd")) {
-		test_skip("flags that the manual leaves undefined differ by vendor");
-		return;
-	}
 	ND32("daa");
 	ND32("das");
 	ND32("aaa");

@@ -140,7 +140,7 @@ int op_xchg_acc(struct vcpu *v, const struct insn *i)
 	unsigned r = (i->op & 7) | (i->rex & 1) << 3;
 	u64 a = v->s.gpr[RAX], b = v->s.gpr[r];
 
-	if (!r)
+	if (i->reg_kind == OK_NONE)
 		return op_nop(v, i);
 	gpr_set(v, RAX, i->opsize, b);
 	gpr_set(v, r, i->opsize, a);

@@ -10,6 +10,7 @@
  */
 #include "cpu/soft/op_int.h"
 #include "cpu/soft/opnd.h"
+#include "cpu/soft/quirks.h"
 
 #define MAX_SINGLE 64
 
@@ -192,10 +193,14 @@ static void compare(struct str *s, u64 a, u64 b)
 
 static int cmps_one(struct str *s)
 {
+	bool dst_first = quirks()->cmps_reads_dst_first;
 	u64 a, b;
 
+	if (dst_first)
+		TRY(read_dst(s, &b));
 	TRY(read_src(s, &a));
-	TRY(read_dst(s, &b));
+	if (!dst_first)
+		TRY(read_dst(s, &b));
 	compare(s, a, b);
 	advance(s, RSI, s->step);
 	advance(s, RDI, s->step);
@@ -238,6 +243,11 @@ static int cmps_run(struct str *s, u64 max, u64 *ret)
 	u8 *a, *b;
 	u64 last;
 
+	if (quirks()->cmps_reads_dst_first) {
+		TRY(run_ptr(s, SEG_ES, RDI, ACC_R, &max, &b));
+		if (!b)
+			return X_OK;
+	}
 	TRY(run_ptr(s, data_seg(s->i), RSI, ACC_R, &max, &a));
 	if (!a)
 		return X_OK;
@@ -293,11 +303,33 @@ static int rep_single(struct str *s, str_one_fn *one, bool compares, unsigned ma
 	return X_OK;
 }
 
+/* @r is the outcome of a piece of REP CMPS or SCAS. */
+static int settle_flags(struct vcpu *v, int r)
+{
+	if (r == X_FAULT && quirks()->rep_fault_restores_flags)
+		v->s.rflags = (v->s.rflags & ~(u64)FL_ARITH) | (v->rep_flags & FL_ARITH);
+	return r;
+}
+
+/* See quirks.h: rCX, and of MOVS and STOS the pointers, before anything else. */
+static void zero_extend(struct str *s)
+{
+	u8 op = s->i->op & 0xfe;
+
+	advance(s, RCX, 0);
+	if (op == 0xa4)
+		advance(s, RSI, 0);
+	if (op == 0xa4 || op == 0xaa)
+		advance(s, RDI, 0);
+}
+
 static int rep(struct str *s, str_one_fn *one, str_run_fn *run, bool compares)
 {
 	struct vcpu *v = s->v;
 	u64 left = index_of(s, RCX), done = 0;
 
+	if (s->i->adsize == 4 && quirks()->rep_zero_extends)
+		zero_extend(s);
 	if (!left)
 		return X_OK;
 	if (unlikely(v->s.rflags & FL_TF || v->s.dr7 & 0xff)) /* #DB after each element */
@@ -315,8 +347,14 @@ static int string_op(struct vcpu *v, const struct insn *i, str_one_fn *one, str_
 		     bool compares)
 {
 	struct str s = str_init(v, i);
+	int r;
 
-	return i->rep ? rep(&s, one, run, compares) : one(&s);
+	if (!i->rep)
+		return one(&s);
+	if (!v->rep_goes_on)
+		v->rep_flags = v->s.rflags;
+	r = rep(&s, one, run, compares);
+	return compares ? settle_flags(v, r) : r;
 }
 
 int op_movs(struct vcpu *v, const struct insn *i)

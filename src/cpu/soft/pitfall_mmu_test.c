@@ -308,7 +308,7 @@ TEST(pitfall_44_pages_two_tib_apart_keep_their_data_and_do_not_storm)
 	X(cx16, "cmpxchg16b (%rbx)") X(sib, "mov (%rbx,%rcx,8), %r10") X(r15, "mov (%rbx), %r15")  \
 	X(movaps, "movaps (%rbx), %xmm0") X(movups, "movups %xmm0, (%rbx)")                        \
 	X(unal, "mov 3(%rbx), %rax") X(cross, "mov 0xffd(%rbx), %rax") X(fld, "fldl (%rbx)")       \
-	X(fst, "fstpt (%rbx)") X(jmp, "jmp *(%rbx)") X(call, "call *(%rbx)") X(pushm, "push (%rbx)") \
+	X(fst, "fninit; fstpt (%rbx)") X(jmp, "jmp *(%rbx)") X(call, "call *(%rbx)") X(pushm, "push (%rbx)") \
 	X(popm, "pop (%rbx)") X(bts, "bts %rcx, (%rbx)") X(setc, "setc (%rbx)")                    \
 	X(movs, "mov %rbx, %rsi; lea 0x20000, %rdi; mov $4, %ecx; rep movsq")                      \
 	X(stos, "mov %rbx, %rdi; mov $4, %ecx; rep stosq")                                         \

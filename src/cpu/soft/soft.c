@@ -10,6 +10,7 @@
 #include "cpu/soft/jit.h"
 #include "cpu/soft/mmu.h"
 #include "cpu/soft/pvsteal.h"
+#include "cpu/soft/quirks.h"
 #include "cpu/soft/op_sys.h"
 #include "cpu/soft/seg.h"
 #include "cpu/soft/smp.h"
@@ -96,6 +97,7 @@ struct vcpu *vcpu_alloc(void)
 {
 	u8 *p = mmap(NULL, vcpu_span(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
+	quirks_probe();
 	if (p == MAP_FAILED)
 		return NULL;
 	mprotect(p, VCPU_GUARD, PROT_NONE);

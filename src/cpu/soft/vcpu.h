@@ -94,6 +94,8 @@ struct vcpu {
 	struct x86_exc exc; /* valid after X_FAULT */
 	u64 next_rip;	    /* during one interpreted instruction; branches change it */
 	bool in_rep;	    /* a REP instruction stopped between iterations: rip stays */
+	bool rep_goes_on;   /* it stopped so before this step, and nothing came between */
+	u64 rep_flags;	    /* rflags before its first element */
 	u8 db_hits;	    /* data breakpoints this instruction hit (DR6 B0..B3): mmu.c and
 			     * op_sys.c set bits, interp_step() raises #DB and clears them */
 	u64 tsc_base;	    /* host TSC that is time 0 of the KVM clock, the same on every vCPU */

@@ -7,6 +7,7 @@
  * faults, the instruction runs on a copy at the edge of an inaccessible page,
  * so that the host decides which lanes it touches.
  */
+#include "cpu/soft/quirks.h"
 #include "cpu/soft/vec_int.h"
 
 static int gp0(struct vcpu *v)
@@ -107,18 +108,79 @@ static int run_misaligned(struct vcpu *v, const struct insn *i)
 	return vec_run(v, i, stub_edge(v->vec) + STUB_PAGE + 1);
 }
 
-/* v->exc holds the operand's fault. #UD comes first: of EVEX only the host knows all the rules. */
-static int mem_fault(struct vcpu *v, const struct insn *i)
+/* The fault of an EVEX operand: #UD comes first, only the host knows all the rules. */
+static int evex_fault(struct vcpu *v, const struct insn *i)
 {
 	struct x86_exc fault = v->exc;
 	struct stub_trap t;
 
-	if (!(i->attr & IA_AVX512))
-		return X_FAULT;
 	stub_run(v, i, stub_edge(v->vec) + STUB_PAGE, &t);
 	if (t.vector == EX_UD)
 		return raise_ex(v, EX_UD);
 	v->exc = fault;
+	return X_FAULT;
+}
+
+/* That of an x87 store: none if there is an unmasked exception that comes before it [SDM 1 8.6]. */
+static int x87_store_fault(struct vcpu *v, const struct insn *i)
+{
+	struct x86_exc fault = v->exc;
+	u8 before[XS_LEGACY_END];
+	u64 in_use;
+
+	fp_park(v);
+	if (*xs_u16(v, XS_FSW) & FSW_ES) /* one that does not wait: FNSTCW, FNSTSW */
+		return X_FAULT;
+	in_use = *xs_u64(v, XS_BV);
+	copy_bytes(before, v->s.xsave, sizeof(before));
+	TRY(vec_run(v, i, stub_bounce(v->vec)));
+	fp_park(v);
+	if (*xs_u16(v, XS_FSW) & ~*xs_u16(v, XS_FCW) & FSW_PRECOMPUTED)
+		return X_OK;
+	copy_bytes(v->s.xsave, before, sizeof(before));
+	*xs_u64(v, XS_BV) = in_use;
+	v->exc = fault;
+	return X_FAULT;
+}
+
+static int mmx_store_fault(struct vcpu *v)
+{
+	fp_park(v);
+	x87_set_top(v, 0);
+	*xs_u64(v, XS_BV) |= XCR0_X87;
+	return X_FAULT;
+}
+
+static bool is_cvtps2ph(const struct insn *i)
+{
+	return i->enc != ENC_LEGACY && i->map == MAP_0F3A && i->op == 0x1d;
+}
+
+/* The conversion takes place: its flags, or its own exception. */
+static int cvtps2ph_fault(struct vcpu *v, const struct insn *i)
+{
+	struct x86_exc fault = v->exc;
+
+	TRY(vec_run(v, i, stub_bounce(v->vec)));
+	v->exc = fault;
+	return X_FAULT;
+}
+
+/* v->exc holds the operand's fault. */
+static int mem_fault(struct vcpu *v, const struct insn *i)
+{
+	const struct quirks *q = quirks();
+
+	if (is_cvtps2ph(i) && q->cvtps2ph_fault_sets_mxcsr)
+		return cvtps2ph_fault(v, i);
+	if (i->attr & IA_AVX512)
+		return evex_fault(v, i);
+	if (!(i->rm_acc & OP_W))
+		return X_FAULT;
+	if (i->cls == CLS_X87 && q->x87_exceptions_before_faults)
+		return x87_store_fault(v, i);
+	if (i->cls == CLS_VEC && i->attr & IA_FP && q->mmx_store_fault_clears_top)
+		return mmx_store_fault(v);
 	return X_FAULT;
 }
 
@@ -129,7 +191,7 @@ static int mem_fault(struct vcpu *v, const struct insn *i)
 static bool sha_alignment_fault(const struct vcpu *v, const struct insn *i)
 {
 	return i->feat == FT_SHA && v->s.rflags & FL_AC && v->cpl == 3 && v->s.cr0 & CR0_AM &&
-	       cpu_model_is_amd() && operand_misaligned(v, i, i->mem_size);
+	       !i->mem_align && operand_misaligned(v, i, i->mem_size);
 }
 
 int vec_run_mem(struct vcpu *v, const struct insn *i)

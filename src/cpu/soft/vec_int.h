@@ -24,6 +24,9 @@ int check_pending_mf(struct vcpu *v);
 /* Misalignment comes before a non-canonical address; not so for FXSAVE. */
 bool operand_misaligned(const struct vcpu *v, const struct insn *i, unsigned align);
 
+/* Make @top the top of the x87 stack; on the parked image, whose registers start at the top. */
+void x87_set_top(struct vcpu *v, unsigned top);
+
 /* Gathers and scatters, element by element. */
 int exec_vsib(struct vcpu *v, const struct insn *i);
 

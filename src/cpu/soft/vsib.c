@@ -5,6 +5,7 @@
  * Elements complete in order and clear their mask bit, so that a fault leaves
  * a state from which the instruction can be restarted.
  */
+#include "cpu/soft/quirks.h"
 #include "cpu/soft/vec_int.h"
 
 /* One execution. Registers are the parked image's; dst and mask are written back at the end. */
@@ -90,6 +91,16 @@ static void load_operands(struct vsib *g)
 		xs_get_vec(v, g->i->vvvv, g->mask);
 }
 
+/* Each element's sign to all its bits, in the whole vector. */
+static void widen_mask(struct vsib *g)
+{
+	unsigned len = 16u << g->i->vl;
+
+	for (unsigned n = 0; n < len / g->data_size; n++)
+		elem_set(g->mask, g->data_size, n, mask_get(g, n) ? ~0ull : 0);
+	zero_bytes(g->mask + len, sizeof(g->mask) - len);
+}
+
 /* The destination's components count as in use even where it is all zero now. */
 static void mark_in_use(struct vsib *g)
 {
@@ -123,13 +134,15 @@ int exec_vsib(struct vcpu *v, const struct insn *i)
 	struct vsib g = { .v = v, .i = i, .data_size = i->w ? 8 : 4, .index_size = i->op & 1 ? 8 : 4 };
 	unsigned widest = g.data_size > g.index_size ? g.data_size : g.index_size;
 	unsigned keep = sizeof(g.data);
-	bool written = false;
+	bool written = false, widens = i->enc == ENC_VEX && quirks()->gather_widens_mask;
 	int r = X_OK;
 
 	if (!operands_ok(i, scatter))
 		return raise_ex(v, EX_UD);
 	g.nr = (16u << i->vl) / widest;
 	load_operands(&g);
+	if (widens)
+		widen_mask(&g);
 	for (unsigned n = 0; n < g.nr && r == X_OK; n++) {
 		bool active = mask_get(&g, n);
 
@@ -142,10 +155,10 @@ int exec_vsib(struct vcpu *v, const struct insn *i)
 	}
 	if (r == X_OK && i->enc == ENC_EVEX)
 		g.kmask = 0;
-	/* As AMD: bits above the vector go at the end, for EVEX with the first element. */
+	/* Bits above the vector go at the end, or with the first element. */
 	if (r == X_OK)
 		keep = g.nr * g.data_size;
-	else if (written && i->enc == ENC_EVEX)
+	else if (written && (i->enc == ENC_EVEX || widens))
 		keep = 16u << i->vl;
 	store_operands(&g, scatter, keep);
 	return r;

@@ -132,8 +132,7 @@ static void env_from_image(struct vcpu *v, struct env *e)
 	};
 }
 
-/* The image has the registers from the top of the stack on: moving the top rotates them. */
-static void rotate_to(struct vcpu *v, unsigned top)
+void x87_set_top(struct vcpu *v, unsigned top)
 {
 	unsigned by = (top - (*xs_u16(v, XS_FSW) >> 11)) & 7;
 	u8 old[128];
@@ -141,11 +140,12 @@ static void rotate_to(struct vcpu *v, unsigned top)
 	copy_bytes(old, v->s.xsave + XS_ST, sizeof(old));
 	for (unsigned k = 0; k < 8; k++)
 		copy_bytes(v->s.xsave + XS_ST + 16 * k, old + 16 * ((k + by) & 7), 16);
+	*xs_u16(v, XS_FSW) = (u16)((*xs_u16(v, XS_FSW) & ~FSW_TOP) | (top & 7) << 11);
 }
 
 static void env_to_image(struct vcpu *v, const struct env *e)
 {
-	rotate_to(v, e->fsw >> 11);
+	x87_set_top(v, e->fsw >> 11);
 	xs_set_x87_words(v, e->fcw, e->fsw);
 	v->s.xsave[XS_FTW] = short_tags(e->ftw);
 	*xs_u16(v, XS_FOP) = e->fop;
@@ -197,7 +197,7 @@ static int store_env(struct vcpu *v, const struct insn *i, bool regs)
 	TRY(insn_linear(v, i, len, ACC_W, &la));
 	TRY(lin_write_buf(v, la, buf, len));
 	if (regs) { /* as FNINIT: the data registers keep their contents, empty */
-		rotate_to(v, 0);
+		x87_set_top(v, 0);
 		zero_bytes(v->s.xsave, XS_MXCSR);
 		*xs_u16(v, XS_FCW) = FCW_DEFAULT;
 	} else {

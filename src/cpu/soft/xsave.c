@@ -5,6 +5,7 @@
  *
  * Everything is checked before anything is written: the area may cross pages.
  */
+#include "cpu/soft/quirks.h"
 #include "cpu/soft/vec_int.h"
 
 enum xs_kind { XS_STD, XS_OPT, XS_COMPACT };
@@ -260,6 +261,8 @@ static int do_xsave(struct vcpu *v, const struct insn *i, enum xs_kind kind, boo
 	TRY(xs_address(i, &o, area_size(&o, o.rfbm), ACC_W));
 	fp_park(v);
 	bv = *xs_u64(v, XS_BV) & o.rfbm;
+	if (!o.is64 && quirks()->compat_xsave_skips_hi16)
+		bv &= ~(u64)XCR0_HI16_ZMM;
 	if (unlikely(v->cfg.virt))
 		bv &= ~idle_components(v->s.xsave);
 	if (kind == XS_COMPACT && *xs_u32(v, XS_MXCSR) != MXCSR_DEFAULT)

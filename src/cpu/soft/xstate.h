@@ -23,7 +23,9 @@ enum { XC_X87, XC_SSE, XC_AVX, XC_OPMASK = 5, XC_ZMM_HI256, XC_HI16_ZMM, NR_XC }
 
 #define MXCSR_DEFAULT 0x1f80u
 #define FCW_DEFAULT   0x037fu
+#define FSW_PRECOMPUTED 0x1f /* exceptions found before the result: all but precision */
 #define FSW_ES	      BIT(7)
+#define FSW_TOP	      0x3800u
 #define FSW_B	      BIT(15)
 #define XCOMP_COMPACT BIT_ULL(63)
 
