@@ -4,6 +4,7 @@
 #include "blk/blk_int.h"
 
 #include <errno.h>
+#include <string.h>
 
 void blk_init(struct blk *b, const struct blk_driver *drv, struct loop *l, struct blk *base)
 {
@@ -39,6 +40,47 @@ int blk_slice(const struct iovec *iov, int nr, u64 from, u64 len, struct iovec *
 		len -= k;
 	}
 	return n;
+}
+
+/* Call @step for each piece of [pos, pos + len) of the request's buffers. */
+#define FOR_PIECES(r, pos, len, piece, n)                                                          \
+	for (int i_ = 0; i_ < (r)->nr_iov && (len); i_++)                                          \
+		if ((pos) >= (r)->iov[i_].iov_len) {                                               \
+			(pos) -= (r)->iov[i_].iov_len;                                             \
+		} else if (((piece) = (u8 *)(r)->iov[i_].iov_base + (pos)),                        \
+			   ((n) = (r)->iov[i_].iov_len - (pos)), ((n) = (n) < (len) ? (n) : (len)), \
+			   ((len) -= (n)), ((pos) = 0), true)
+
+void req_zero(const struct blk_req *r, u64 pos, u64 len)
+{
+	u8 *p;
+	u64 n;
+
+	FOR_PIECES(r, pos, len, p, n)
+		memset(p, 0, n);
+}
+
+void req_put(const struct blk_req *r, u64 pos, const void *from, u64 len)
+{
+	const u8 *src = from;
+	u8 *p;
+	u64 n;
+
+	FOR_PIECES(r, pos, len, p, n) {
+		memcpy(p, src, n);
+		src += n;
+	}
+}
+
+void req_get(const struct blk_req *r, u64 pos, void *to, u64 len)
+{
+	u8 *dst = to, *p;
+	u64 n;
+
+	FOR_PIECES(r, pos, len, p, n) {
+		memcpy(dst, p, n);
+		dst += n;
+	}
 }
 
 static int check(const struct blk *b, const struct blk_req *r)

@@ -48,6 +48,19 @@ struct blk_info {
  */
 struct blk *blk_open_file(struct loop *l, int fd, bool read_only, struct err *e) MUST_CHECK;
 
+enum blk_file_flags {
+	FILE_THREADS = 1, /* no io_uring */
+	FILE_QUEUED = 2,  /* never complete anything inside submit() */
+	/* What a format stands on: any byte may be addressed, info.size is exact, growable. */
+	FILE_BYTES = 4,
+	FILE_SHARED = 8,  /* no lock: another node of ours has the file open as well */
+	FILE_DIRECT = 16, /* past the host's page cache (O_DIRECT), whatever is asked for */
+};
+
+/* The same, @flags: enum blk_file_flags. */
+struct blk *blk_open_file_with(struct loop *l, int fd, bool read_only, unsigned flags,
+			       struct err *e) MUST_CHECK;
+
 /*
  * A node above @base that keeps all writes in @fd, an empty file (taken over, also on
  * failure); -1 = in anonymous temporary storage that it finds itself.

@@ -63,23 +63,15 @@ bool blk_wait_any(struct blk *b);
 int blk_slice(const struct iovec *iov, int nr, u64 from, u64 len, struct iovec *out, int max);
 u64 blk_iov_len(const struct iovec *iov, int nr);
 
+/* Bytes [pos, pos + len) of a request's buffers. */
+void req_zero(const struct blk_req *r, u64 pos, u64 len);
+void req_put(const struct blk_req *r, u64 pos, const void *from, u64 len);
+void req_get(const struct blk_req *r, u64 pos, void *to, u64 len);
+
 /* -- synchronous access, for opening: waits inside; nothing else may be in flight -- */
 
 int blk_read_now(struct blk *b, u64 offset, void *buf, size_t len) MUST_CHECK; /* -errno */
 int blk_write_now(struct blk *b, u64 offset, const void *buf, size_t len) MUST_CHECK;
 int blk_flush_now(struct blk *b) MUST_CHECK;
-
-/* -- the file driver, with its choices made explicit (tests) ------------------- */
-
-enum file_flags {
-	FILE_THREADS = 1,   /* no io_uring */
-	FILE_NO_DIRECT = 2, /* never complete anything inside submit() */
-	/* What a format stands on: any byte may be addressed, info.size is exact, growable. */
-	FILE_BYTES = 4,
-	FILE_SHARED = 8, /* no lock: another node of ours has the file open as well */
-};
-
-struct blk *blk_open_file_with(struct loop *l, int fd, bool read_only, unsigned flags,
-			       struct err *e) MUST_CHECK;
 
 #endif

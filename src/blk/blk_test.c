@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* blk_test.c - files and snapshots against a model in memory, checks, draining */
 #include "base/test.h"
-#include "blk/blk_int.h"
+#include "blk/file_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +11,7 @@
 enum { SIZE = 300 * 512, BATCH = 24, MAX_IOV = 5 }; /* SIZE is no multiple of 4096 */
 
 static struct err err;
+static u64 unit = 512; /* of random offsets and lengths */
 
 struct job {
 	struct blk_req r;
@@ -56,9 +57,9 @@ static void make(struct job *j, u8 *model, u8 *busy)
 	u64 len, off, n;
 
 	do {
-		len = 512 * (1 + (u64)random() % 64);
-		off = 512 * ((u64)random() % (SIZE / 512));
-	} while (off + len > SIZE || !is_free(busy, off / 512, (off + len) / 512));
+		len = unit * (1 + (u64)random() % (sizeof j->buf / unit));
+		off = unit * ((u64)random() % (SIZE / unit));
+	} while (off + len > SIZE || !is_free(busy, off, off + len));
 	n = (u64)random() % 10;
 	j->r = (struct blk_req){
 		.op = n < 4 ? BLK_READ : n < 8 ? BLK_WRITE : n < 9 ? BLK_WRITE_ZEROES : BLK_FLUSH,
@@ -70,7 +71,7 @@ static void make(struct job *j, u8 *model, u8 *busy)
 	j->finished = false;
 	if (j->r.op == BLK_FLUSH)
 		return;
-	memset(busy + off / 512, 1, len / 512);
+	memset(busy + off, 1, len);
 	cut(j, len);
 	if (j->r.op == BLK_WRITE) {
 		for (u64 i = 0; i < len; i++)
@@ -87,10 +88,11 @@ static void make(struct job *j, u8 *model, u8 *busy)
 static void random_ops(struct loop *l, struct blk *b, u8 *model)
 {
 	for (int round = 0; round < 60; round++) {
-		u8 busy[SIZE / 512] = { 0 };
+		static u8 busy[SIZE];
 		int n = 1 + (int)(random() % 6), left = n;
 		bool plug = random() % 2;
 
+		memset(busy, 0, sizeof busy);
 		if (plug)
 			blk_plug(b);
 		for (int i = 0; i < n; i++) {
@@ -150,17 +152,61 @@ static void file_against_model(unsigned flags)
 
 TEST(file_by_io_uring_agrees_with_the_model)
 {
-	file_against_model(FILE_NO_DIRECT);
+	file_against_model(FILE_QUEUED);
 }
 
 TEST(file_by_threads_agrees_with_the_model)
 {
-	file_against_model(FILE_THREADS | FILE_NO_DIRECT);
+	file_against_model(FILE_THREADS | FILE_QUEUED);
 }
 
 TEST(file_with_page_cache_reads_agrees_with_the_model)
 {
 	file_against_model(0);
+}
+
+/* Blocks of @align bytes, requests that begin and end anywhere in them. */
+static void direct_against_model(unsigned flags, u32 align)
+{
+	struct loop *l = loop_new(&err);
+	static u8 model[SIZE], back[SIZE];
+	struct blk *b;
+	int fd, again;
+	struct file *f;
+
+	srandom(40 + align + flags);
+	fd = image(model);
+	again = dup(fd);
+	b = blk_open_file_with(l, fd, false, flags | FILE_DIRECT | FILE_BYTES, &err);
+	CHECK(b);
+	f = (struct file *)b;
+	CHECK(f->align >= 512);
+	f->align = f->align > align ? f->align : align;
+	f->no_zero_range = f->no_punch = flags; /* zeroes by writing as well */
+	unit = 1;
+	random_ops(l, b, model);
+	unit = 512;
+	random_ops(l, b, model);
+	CHECK_EQ(blk_read_now(b, 0, back, SIZE), 0);
+	CHECK(!memcmp(model, back, SIZE));
+	CHECK_EQ(lseek(again, 0, SEEK_END), SIZE + 100);
+	CHECK_EQ(blk_write_now(b, SIZE + 95, "0123456789", 10), 0);
+	CHECK_EQ(lseek(again, 0, SEEK_END), SIZE + 105); /* not whole blocks */
+	CHECK_EQ(blk_read_now(b, SIZE + 90, back, 60), 0);
+	CHECK(!memcmp(back, "\0\0\0\0\0" "0123456789\0\0\0", 18));
+	blk_close(b);
+	fcntl(again, F_SETFL, O_RDWR);
+	CHECK(!fd_pread_full(again, back, SIZE, 0));
+	CHECK(!memcmp(model, back, SIZE));
+	close(again);
+	loop_free(l);
+}
+
+TEST(file_past_the_page_cache_agrees_with_the_model)
+{
+	direct_against_model(0, 512);
+	direct_against_model(0, 4096);
+	direct_against_model(FILE_THREADS, 4096);
 }
 
 struct small {
@@ -184,7 +230,7 @@ TEST(more_requests_than_slots_all_complete)
 	static u8 model[SIZE];
 	struct blk *b;
 
-	b = blk_open_file_with(l, image(model), true, FILE_NO_DIRECT, &err);
+	b = blk_open_file_with(l, image(model), true, FILE_QUEUED, &err);
 	CHECK(b);
 	nr_small = 0;
 	blk_plug(b);
@@ -217,7 +263,7 @@ TEST(snapshot_agrees_with_the_model_and_leaves_the_base_alone)
 	fd = image(base_model);
 	memcpy(model, base_model, SIZE);
 	again = dup(fd);
-	base = blk_open_file_with(l, fd, true, FILE_NO_DIRECT, &err);
+	base = blk_open_file_with(l, fd, true, FILE_QUEUED, &err);
 	CHECK(base);
 	b = blk_open_snapshot(base, -1, &err);
 	CHECK(b);
@@ -244,13 +290,13 @@ TEST(a_saved_layer_over_the_same_base_reads_the_same)
 	srandom(11);
 	fd = image(base_model);
 	memcpy(model, base_model, SIZE);
-	b = blk_open_snapshot(blk_open_file_with(l, dup(fd), true, FILE_NO_DIRECT, &err), -1, &err);
+	b = blk_open_snapshot(blk_open_file_with(l, dup(fd), true, FILE_QUEUED, &err), -1, &err);
 	CHECK(b && blk_has_layer(b));
 	random_ops(l, b, model);
 	CHECK_EQ(blk_save_layer(b, layer), 0);
 	blk_close(b);
 	for (int round = 0; round < 2; round++) { /* the second one of a layer and a node above it */
-		c = blk_open_layer(blk_open_file_with(l, dup(fd), true, FILE_NO_DIRECT, &err),
+		c = blk_open_layer(blk_open_file_with(l, dup(fd), true, FILE_QUEUED, &err),
 				   dup(layer), &err);
 		CHECK(c);
 		CHECK_EQ(-blk_write_now(c, 0, back, 512), EROFS);
@@ -265,7 +311,7 @@ TEST(a_saved_layer_over_the_same_base_reads_the_same)
 		blk_close(c);
 	}
 	close(fd);
-	c = blk_open_file_with(l, image(base_model), true, FILE_NO_DIRECT, &err);
+	c = blk_open_file_with(l, image(base_model), true, FILE_QUEUED, &err);
 	CHECK(!ftruncate(layer, SIZE));
 	CHECK(!blk_open_layer(c, layer, &err)); /* cut off; the base stays ours */
 	blk_close(c);
@@ -279,7 +325,7 @@ TEST(concurrent_partial_writes_to_one_cluster_both_survive)
 	struct blk *b;
 
 	srandom(10);
-	b = blk_open_file_with(l, image(base_model), true, FILE_NO_DIRECT, &err);
+	b = blk_open_file_with(l, image(base_model), true, FILE_QUEUED, &err);
 	b = b ? blk_open_snapshot(b, -1, &err) : NULL;
 	CHECK(b);
 	for (int i = 0; i < 8; i++) {

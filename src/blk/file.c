@@ -9,10 +9,11 @@
  * A read that the page cache can answer is answered inside submit() (preadv2 with
  * RWF_NOWAIT): no completion event, no wake-up of the loop. A write of whole pages goes
  * into the page cache inside submit() as well, unless the last one that did took long.
+ *
+ * With FILE_DIRECT the page cache is left out (file_direct.c).
  */
 #include "base/bits.h"
-#include "blk/blk_int.h"
-#include "os/aio.h"
+#include "blk/file_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,38 +28,14 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define DIRECT_MAX  (256u << 10) /* larger reads are copied off this thread */
+#define AT_ONCE_MAX (256u << 10) /* larger reads are copied off this thread */
 #define PAGE	    4096u
 #define SLOW_NS	    1000000u /* a write to the page cache that took longer was held up, */
 #define SLOW_PAUSE  30u	     /* and for so many times as long others go another way */
 #define ZERO_CHUNK  (256u << 10)
 #define MAX_RETRIES 16
 
-struct slot {
-	struct aio_req aio;
-	struct file *f;
-	struct blk_req *r;
-	u64 done;	   /* bytes of r->len behind us */
-	bool by_writing;   /* BLK_WRITE_ZEROES the slow way */
-	unsigned retries;
-	struct iovec one, *rest; /* rest: malloc'd, after a short transfer */
-	struct slot *next_free;
-};
-
-struct file {
-	struct blk b;
-	int fd;
-	struct aio *aio;
-	struct task flush_task;
-	u64 data_from, data_end; /* read-only files: a run of data found by file_status() */
-	bool direct, no_zero_range, no_punch; /* what the host's file system can do */
-	bool direct_write;
-	u64 direct_write_from; /* ns; not before */
-	struct slot slot[AIO_DEPTH], *free;
-	struct blk_req *wait_head, **wait_tail; /* linked by priv[0] */
-};
-
-static u8 zeros[ZERO_CHUNK]; /* never written */
+static ALIGNED(4096) u8 zeros[ZERO_CHUNK]; /* never written */
 
 /* -- one request ------------------------------------------------------------- */
 
@@ -71,6 +48,8 @@ static void finish(struct slot *s, int error)
 
 	free(s->rest);
 	s->rest = NULL;
+	direct_end(s);
+	s->r = NULL;
 	s->next_free = f->free;
 	f->free = s;
 	start_waiting(f);
@@ -127,7 +106,7 @@ static int start(struct slot *s)
 	case BLK_READ:
 	case BLK_WRITE:
 		s->aio.op = s->r->op == BLK_READ ? AIO_READ : AIO_WRITE;
-		err = set_buffers(s);
+		err = direct_needs_bounce(s) ? direct_step(s) : set_buffers(s);
 		break;
 	case BLK_FLUSH:
 		s->aio.op = AIO_SYNC;
@@ -136,7 +115,10 @@ static int start(struct slot *s)
 		set_alloc(s, FALLOC_FL_PUNCH_HOLE);
 		break;
 	case BLK_WRITE_ZEROES:
-		if (s->by_writing || (f->no_zero_range && f->no_punch))
+		s->by_writing |= f->no_zero_range && f->no_punch;
+		if (s->by_writing && direct_needs_bounce(s))
+			err = direct_step(s);
+		else if (s->by_writing)
 			set_zero_chunk(s);
 		else
 			set_alloc(s, f->no_zero_range ? FALLOC_FL_PUNCH_HOLE :
@@ -188,6 +170,8 @@ static int after_transfer(struct slot *s, i64 res)
 		return s->retries++ < MAX_RETRIES ? 0 : (int)-res;
 	if (res < 0)
 		return (int)-res;
+	if (s->bounce)
+		return direct_stepped(s, (u64)res);
 	if (res == 0 && s->f->b.zero_tail && s->r->op == BLK_READ) {
 		fill_zeroes(s);
 		return -1;
@@ -227,6 +211,7 @@ static void begin(struct file *f, struct blk_req *r)
 	s->done = 0;
 	s->retries = 0;
 	s->by_writing = false;
+	direct_begin(s);
 	err = start(s);
 	if (err)
 		finish(s, err);
@@ -234,26 +219,26 @@ static void begin(struct file *f, struct blk_req *r)
 
 static void start_waiting(struct file *f)
 {
-	struct blk_req *r = f->wait_head;
+	struct blk_req *r;
 
-	if (!r || !f->free)
-		return;
-	f->wait_head = r->priv[0];
-	if (!f->wait_head)
-		f->wait_tail = &f->wait_head;
-	begin(f, r);
+	while ((r = f->wait_head) && f->free && !direct_must_wait(f, r)) {
+		f->wait_head = r->priv[0];
+		if (!f->wait_head)
+			f->wait_tail = &f->wait_head;
+		begin(f, r);
+	}
 }
 
 /* Return: answered from the page cache. */
-static bool read_direct(struct file *f, struct blk_req *r)
+static bool read_at_once(struct file *f, struct blk_req *r)
 {
 	ssize_t n;
 
-	if (!f->direct || r->op != BLK_READ || r->len > DIRECT_MAX || r->nr_iov > IOV_MAX)
+	if (!f->at_once || r->op != BLK_READ || r->len > AT_ONCE_MAX || r->nr_iov > IOV_MAX)
 		return false;
 	n = preadv2(f->fd, r->iov, r->nr_iov, (off_t)r->offset, RWF_NOWAIT);
 	if (n < 0 && errno == EOPNOTSUPP)
-		f->direct = false;
+		f->at_once = false;
 	return n == (ssize_t)r->len;
 }
 
@@ -262,21 +247,21 @@ static bool read_direct(struct file *f, struct blk_req *r)
  * writes, so this may wait, for room or for a page being written; then it was the last
  * one for a while.
  */
-static bool write_direct(struct file *f, struct blk_req *r)
+static bool write_at_once(struct file *f, struct blk_req *r)
 {
 	u64 t0, t1;
 	ssize_t n;
 
-	if (!f->direct_write || r->op != BLK_WRITE || r->len > DIRECT_MAX ||
+	if (!f->write_at_once || r->op != BLK_WRITE || r->len > AT_ONCE_MAX ||
 	    (r->offset | r->len) % PAGE || r->nr_iov > IOV_MAX)
 		return false;
 	t0 = os_now_ns();
-	if (t0 < f->direct_write_from)
+	if (t0 < f->write_at_once_from)
 		return false;
 	n = pwritev(f->fd, r->iov, r->nr_iov, (off_t)r->offset);
 	t1 = os_now_ns();
 	if (t1 - t0 > SLOW_NS)
-		f->direct_write_from = t1 + (t1 - t0) * SLOW_PAUSE;
+		f->write_at_once_from = t1 + (t1 - t0) * SLOW_PAUSE;
 	return n == (ssize_t)r->len;
 }
 
@@ -284,11 +269,11 @@ static void file_submit(struct blk *b, struct blk_req *r)
 {
 	struct file *f = (struct file *)b;
 
-	if (read_direct(f, r) || write_direct(f, r)) {
+	if (read_at_once(f, r) || write_at_once(f, r)) {
 		blk_complete(b, r, 0);
 		return;
 	}
-	if (f->free) {
+	if (f->free && !f->wait_head && !direct_must_wait(f, r)) {
 		begin(f, r);
 	} else {
 		r->priv[0] = NULL;
@@ -377,6 +362,7 @@ static int file_resize(struct blk *b, u64 size, struct err *e)
 		return err_set(e, errno, "image: cannot change the file's size: %s",
 			       strerror(errno));
 	b->info.size = size;
+	f->end = size;
 	return 0;
 }
 
@@ -482,9 +468,11 @@ struct blk *blk_open_file_with(struct loop *l, int fd, bool read_only, unsigned 
 	f->b.info.discard = !read_only;
 	f->fd = fd;
 	if (may_hang(fd))
-		flags |= FILE_THREADS | FILE_NO_DIRECT;
-	f->direct = !(flags & FILE_NO_DIRECT);
-	f->direct_write = f->direct && is_regular(fd);
+		flags |= FILE_THREADS | FILE_QUEUED;
+	if (flags & FILE_DIRECT)
+		flags |= FILE_QUEUED;
+	f->at_once = !(flags & FILE_QUEUED);
+	f->write_at_once = f->at_once && is_regular(fd);
 	f->flush_task.fn = on_flush;
 	f->wait_tail = &f->wait_head;
 	for (unsigned i = 0; i < AIO_DEPTH; i++) {
@@ -494,7 +482,8 @@ struct blk *blk_open_file_with(struct loop *l, int fd, bool read_only, unsigned 
 		f->slot[i].next_free = f->free;
 		f->free = &f->slot[i];
 	}
-	if (!get_size(f, e) && !check_mode(f, e) && ((flags & FILE_SHARED) || !lock(f, e)))
+	if (!get_size(f, e) && !check_mode(f, e) && ((flags & FILE_SHARED) || !lock(f, e)) &&
+	    (!(flags & FILE_DIRECT) || !direct_open(f, e)))
 		f->aio = flags & FILE_THREADS ? aio_new_threads(l, e) : aio_new(l, e);
 	if (!f->aio) {
 		file_close(&f->b);

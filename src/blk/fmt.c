@@ -107,49 +107,6 @@ int fio_read_below(struct blk *b, u64 off, void *buf, u64 len)
 	return fio_read(b, off, buf, have);
 }
 
-/* -- buffers of a request ---------------------------------------------------------------- */
-
-/* Call @step for each piece of [pos, pos + len) of the request's buffers. */
-#define FOR_PIECES(r, pos, len, piece, n)                                                          \
-	for (int i_ = 0; i_ < (r)->nr_iov && (len); i_++)                                          \
-		if ((pos) >= (r)->iov[i_].iov_len) {                                               \
-			(pos) -= (r)->iov[i_].iov_len;                                             \
-		} else if (((piece) = (u8 *)(r)->iov[i_].iov_base + (pos)),                        \
-			   ((n) = (r)->iov[i_].iov_len - (pos)), ((n) = (n) < (len) ? (n) : (len)), \
-			   ((len) -= (n)), ((pos) = 0), true)
-
-void req_zero(const struct blk_req *r, u64 pos, u64 len)
-{
-	u8 *p;
-	u64 n;
-
-	FOR_PIECES(r, pos, len, p, n)
-		memset(p, 0, n);
-}
-
-void req_put(const struct blk_req *r, u64 pos, const void *from, u64 len)
-{
-	const u8 *src = from;
-	u8 *p;
-	u64 n;
-
-	FOR_PIECES(r, pos, len, p, n) {
-		memcpy(p, src, n);
-		src += n;
-	}
-}
-
-void req_get(const struct blk_req *r, u64 pos, void *to, u64 len)
-{
-	u8 *dst = to, *p;
-	u64 n;
-
-	FOR_PIECES(r, pos, len, p, n) {
-		memcpy(dst, p, n);
-		dst += n;
-	}
-}
-
 /* -- range locks ---------------------------------------------------------------------------- */
 
 static bool conflict(const struct range_locks *l, const struct range_lock *r)
@@ -394,9 +351,10 @@ struct blk *image_open_file(struct loop *l, int fd, bool read_only, struct err *
 	return blk_open_file_with(l, fd, read_only, FILE_BYTES, e);
 }
 
-struct blk *image_open_file_shared(struct loop *l, int fd, bool read_only, struct err *e)
+struct blk *image_open_file_with(struct loop *l, int fd, bool read_only, unsigned flags,
+				 struct err *e)
 {
-	return blk_open_file_with(l, fd, read_only, FILE_BYTES | FILE_SHARED, e);
+	return blk_open_file_with(l, fd, read_only, FILE_BYTES | flags, e);
 }
 
 static void drop_opts(const struct image_opts *o)
@@ -498,14 +456,16 @@ static void close_layers(const struct image_layer *layer, unsigned n)
 static struct blk *open_layer(struct loop *l, const struct image_layer *y, struct image_opts o,
 			      struct err *e)
 {
-	struct blk *file = image_open_file(l, y->fd, o.read_only, e);
+	unsigned flags = o.direct ? FILE_DIRECT : 0;
+	struct blk *file = image_open_file_with(l, y->fd, o.read_only, flags, e);
 	bool ok = file;
 
 	o.extent = y->nr_extent ? calloc(y->nr_extent, sizeof *o.extent) : NULL;
 	o.nr_extent = 0;
 	for (unsigned i = 0; i < y->nr_extent; i++) {
 		struct blk *x = o.extent && ok ?
-					image_open_file(l, y->extent[i], o.read_only, e) :
+					image_open_file_with(l, y->extent[i], o.read_only, flags,
+							     e) :
 					(close(y->extent[i]), NULL);
 
 		if (x)
@@ -529,6 +489,7 @@ struct blk *image_open_layers(struct loop *l, const struct image_layer *layer, u
 		struct image_opts x = { .read_only = n ? true : o->read_only,
 					.no_backing = o->no_backing,
 					.no_repair = o->no_repair,
+					.direct = o->direct,
 					.backing = below,
 					.secret = o->secret };
 

@@ -82,12 +82,6 @@ int fio_part_below(struct blk *b, const struct blk_req *r, u64 pos, u64 off,
 		   u64 len) MUST_CHECK;
 int fio_read_below(struct blk *b, u64 off, void *buf, u64 len) MUST_CHECK;
 
-/* -- buffers of a request ---------------------------------------------------------------- */
-
-void req_zero(const struct blk_req *r, u64 pos, u64 len);
-void req_put(const struct blk_req *r, u64 pos, const void *from, u64 len);
-void req_get(const struct blk_req *r, u64 pos, void *to, u64 len);
-
 /* -- locks on ranges of a disk: [first, last] in units of the caller's choice ---------------- */
 
 struct range_lock {

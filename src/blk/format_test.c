@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* format_test.c - formats against a model in memory: operations, snapshots, sizes, checks */
 #include "base/test.h"
+#include "blk/file_int.h"
 #include "blk/fmt.h"
 
 #include <errno.h>
@@ -101,12 +102,16 @@ static void random_ops(struct blk *b, u64 size, int rounds)
 }
 
 static enum image_format format = IMAGE_QCOW2;
+static u32 direct; /* not 0: past the page cache, in blocks of at least so many bytes */
 
 static struct blk *reopen(struct loop *l, int fd, struct blk *backing)
 {
 	struct image_opts o = { .backing = backing, .secret = "sesame" };
-	struct blk *f = image_open_file(l, dup(fd), false, &err);
+	struct blk *f = image_open_file_with(l, dup(fd), false, direct ? FILE_DIRECT : 0, &err);
+	struct file *in = (struct file *)f;
 
+	if (f && in->align < direct)
+		in->align = direct;
 	return f ? image_open(f, format, &o, &err) : NULL;
 }
 
@@ -127,7 +132,8 @@ static void check_clean(struct blk *b)
 static void against_model(const struct image_create *c, bool with_backing)
 {
 	struct loop *l = loop_new(&err);
-	int fd = fd_memfd("image", 0), bfd = fd_memfd("base", SIZE - 4096 + 512);
+	int fd = direct ? fd_tmpfile(0) : fd_memfd("image", 0);
+	int bfd = fd_memfd("base", SIZE - 4096 + 512);
 	struct blk *f = image_open_file(l, dup(fd), false, &err), *b = NULL, *base = NULL;
 
 	CHECK(f);
@@ -289,4 +295,20 @@ TEST(vmdk_agrees_with_the_model)
 TEST(luks_agrees_with_the_model)
 {
 	other_format(IMAGE_LUKS, NULL);
+}
+
+TEST(formats_past_the_page_cache_agree_with_the_model)
+{
+	struct image_create c = { .size = SIZE };
+
+	for (direct = 512; direct <= 4096; direct *= 8) {
+		srandom(8);
+		against_model(&c, false);
+		for (enum image_format f = IMAGE_VPC; f < IMAGE_NR; f++) {
+			other_format(f, NULL);
+			if (f <= IMAGE_VDI)
+				other_format(f, "fixed");
+		}
+	}
+	direct = 0;
 }

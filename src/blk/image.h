@@ -40,14 +40,15 @@ int image_probe(struct blk *file, enum image_format *ret, struct err *e) MUST_CH
 /* The file behind @fd (taken over) for an image to stand on. */
 struct blk *image_open_file(struct loop *l, int fd, bool read_only, struct err *e) MUST_CHECK;
 
-/* The same without a lock: another node of this process has the file open. */
-struct blk *image_open_file_shared(struct loop *l, int fd, bool read_only,
-				   struct err *e) MUST_CHECK;
+/* The same with FILE_SHARED, FILE_DIRECT (blk.h). */
+struct blk *image_open_file_with(struct loop *l, int fd, bool read_only, unsigned flags,
+				 struct err *e) MUST_CHECK;
 
 struct image_opts {
 	bool read_only;
 	bool no_backing;     /* open without the backing node: what it holds reads as zeroes */
 	bool no_repair;	     /* leave an image that was not closed cleanly as it is */
+	bool direct;	     /* image_open_layers(): past the host's page cache */
 	struct blk *backing; /* taken over, also on failure; NULL if there is none */
 	struct blk **extent; /* VMDK: the files of its descriptor, in order; taken over */
 	unsigned nr_extent;

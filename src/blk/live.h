@@ -62,7 +62,7 @@ int live_snapshot_inside(struct blk *b, const char *name, bool remove, struct er
 struct live_commit {
 	/*
 	 * The image to commit into, open for writing without its own backing node, and
-	 * without a lock (image_open_file_shared()). Taken over, also on failure.
+	 * without a lock (FILE_SHARED). Taken over, also on failure.
 	 */
 	struct blk *into;
 	bool below;	      /* not the guest's image but the one below it */

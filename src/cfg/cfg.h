@@ -39,7 +39,13 @@
 enum cfg_jail { CFG_JAIL_ON, CFG_JAIL_OFF, CFG_JAIL_REPORT };
 enum cfg_engine { CFG_ENGINE_AUTO, CFG_ENGINE_SOFT, CFG_ENGINE_KVM };
 enum cfg_cpu { CFG_CPU_V3, CFG_CPU_V2, CFG_CPU_MAX }; /* order of enum cpu_model */
-enum cfg_cache { CFG_CACHE_WRITEBACK, CFG_CACHE_WRITETHROUGH, CFG_CACHE_UNSAFE };
+enum cfg_cache {
+	CFG_CACHE_WRITEBACK,
+	CFG_CACHE_WRITETHROUGH,
+	CFG_CACHE_UNSAFE,
+	CFG_CACHE_NONE, /* past the host's page cache */
+	CFG_CACHE_DIRECTSYNC, /* both of none and writethrough */
+};
 enum cfg_transport { CFG_TRANSPORT_PCI, CFG_TRANSPORT_MMIO };
 enum cfg_net { CFG_NET_NONE, CFG_NET_USER, CFG_NET_TAP };
 

@@ -92,7 +92,8 @@ int set_nic_part(struct net_config *n, const struct part *p, struct err *e)
 
 int set_disk_part(struct disk_config *d, const struct part *p, struct err *e)
 {
-	static const char *const caches[] = { "writeback", "writethrough", "unsafe", NULL };
+	static const char *const caches[] = { "writeback", "writethrough", "unsafe", "none",
+					      "directsync", NULL };
 	u64 n;
 
 	if (is_key(p, "bps"))
@@ -101,7 +102,7 @@ int set_disk_part(struct disk_config *d, const struct part *p, struct err *e)
 		return set_rate(&d->limit.ops, "--disk", p, "requests", e);
 	if (is_key(p, "cache"))
 		return parse_enum(&d->cache, "--disk cache", p->val, caches,
-				  "writeback, writethrough or unsafe", e);
+				  "none, writeback, writethrough, directsync or unsafe", e);
 	if (is_key(p, "queues")) {
 		if (!parse_number(p->val, 1, CFG_DISK_QUEUES, &n))
 			return want(e, "--disk queues", p->val, "a number from 1 to 16");

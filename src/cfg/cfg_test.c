@@ -76,8 +76,8 @@ static const struct {
 	{ "--memory", "99999999999T",
 	  "--memory: \"99999999999T\": want a size with its unit, such as 512M or 2G" },
 	{ "--disk", "path=x,iops=0", "--disk iops: \"0\": want a number of requests per second" },
-	{ "--disk", "path=x,cache=none",
-	  "--disk cache: \"none\": want writeback, writethrough or unsafe" },
+	{ "--disk", "path=x,cache=on",
+	  "--disk cache: \"on\": want none, writeback, writethrough, directsync or unsafe" },
 	{ "--engine", "fast", "--engine: \"fast\": want auto, soft or kvm" },
 	{ "--disk", "x.img", "--disk: \"x.img\": want path=FILE, and behind it format=, readonly, "
 			     "snapshot, allow-backing=, secret-file=, iops=, bps=, cache= or queues=" },

@@ -20,7 +20,7 @@ struct bench_req {
 struct bench {
 	struct blk *blk;
 	u64 size, block, pos, rng, done, end_ns;
-	bool random, write;
+	bool random, write, sync; /* sync: a write counts when it is flushed */
 	unsigned busy;
 	int error;
 	struct bench_req req[MAX_DEPTH];
@@ -42,6 +42,11 @@ static void done(struct blk_req *r)
 	struct bench_req *q = container_of(r, struct bench_req, r);
 	struct bench *b = q->b;
 
+	if (b->sync && r->op == BLK_WRITE && !r->error) {
+		q->r = (struct blk_req){ .op = BLK_FLUSH, .done = done };
+		blk_submit(b->blk, r);
+		return;
+	}
 	b->done++;
 	b->error = b->error ? b->error : r->error;
 	q->again = !b->error && !disk_interrupted && os_now_ns() < b->end_ns;
@@ -119,7 +124,10 @@ int cmd_bench(struct disk_args *a)
 		return disk_fail(&e);
 	blk_get_info(blk, &i);
 	*b = (struct bench){ .blk = blk, .size = i.size, .block = a->block ? a->block : 4096,
-			     .rng = 0x9e3779b97f4a7c15ull, .write = a->write };
+			     .rng = 0x9e3779b97f4a7c15ull, .write = a->write,
+			     .sync = a->write_through };
+	if (a->no_flush)
+		blk_no_flush(blk);
 	if (i.size < b->block || posix_memalign((void **)&mem, 4096, MAX_DEPTH * b->block))
 		r = EINVAL;
 	for (unsigned k = 0; k < MAX_DEPTH && !r; k++) {

@@ -36,7 +36,7 @@ struct blk *disk_open(struct loop *l, struct disk_args *a, const char *path, con
 {
 	struct image_layer layer[IMAGE_LAYERS];
 	struct disk_chain *c = malloc(sizeof *c);
-	struct image_opts o = { .read_only = !write, .no_backing = alone,
+	struct image_opts o = { .read_only = !write, .no_backing = alone, .direct = a->direct,
 				.secret = a->secret[0] ? a->secret : NULL };
 	struct blk *b = NULL;
 

@@ -35,7 +35,7 @@ const struct disk_command disk_commands[] = {
 	{ "map", "[OPTION]... FILE", "where the data is",
 	  "format json allow-backing secret-file", 1, 1, cmd_map },
 	{ "bench", "[OPTION]... FILE", "measure an image's speed",
-	  "format json allow-backing secret-file write depth block seconds pattern", 1, 1, cmd_bench },
+	  "format json allow-backing secret-file write depth block seconds pattern cache", 1, 1, cmd_bench },
 	{ "mount", "[OPTION]... FILE DIRECTORY", "show a disk as the file DIRECTORY/disk",
 	  "format allow-backing secret-file write", 2, 2, cmd_mount },
 	{ "serve", "[OPTION]... FILE", "offer a disk to NBD clients",
@@ -163,6 +163,16 @@ static int set_pattern(struct disk_args *a, const char *val, struct err *e)
 	return a->pattern ? 0 : want(e, "pattern", val, "random or sequential");
 }
 
+static int set_cache(struct disk_args *a, const char *val, struct err *e)
+{
+	a->direct = !strcmp(val, "none") || !strcmp(val, "directsync");
+	a->write_through = !strcmp(val, "writethrough") || !strcmp(val, "directsync");
+	a->no_flush = !strcmp(val, "unsafe");
+	return a->direct || a->write_through || a->no_flush || !strcmp(val, "writeback") ?
+		       0 :
+		       want(e, "cache", val, "none, writeback, writethrough, directsync or unsafe");
+}
+
 static int set_granularity(struct disk_args *a, const char *val, struct err *e)
 {
 	return disk_parse_size(val, &a->granularity) && a->granularity >= 512 &&
@@ -237,6 +247,7 @@ static const struct option options[] = {
 	{ "granularity", "-g", "SIZE", "what one bit stands for (64K)", set_granularity },
 	{ "seconds", NULL, "N", "how long (5)", set_seconds },
 	{ "pattern", NULL, "WORD", "random or sequential (both)", set_pattern },
+	{ "cache", NULL, "MODE", "none, writeback, writethrough, directsync or unsafe", set_cache },
 	{ "socket", NULL, "PATH", "listen on a Unix socket", set_socket },
 	{ "tcp", NULL, "[ADDRESS:]PORT", "listen on TCP (127.0.0.1)", set_tcp },
 	{ "read-only", NULL, NULL, "refuse writes", set_read_only },

@@ -26,6 +26,7 @@ struct disk_args {
 	int pattern;
 	bool list, make, apply, remove;
 	bool write;
+	bool direct, write_through, no_flush; /* --cache */
 
 	/* Of a running machine. */
 	const char *vm, *disk, *bitmap; /* vm NULL: of files */

@@ -14,12 +14,18 @@
 
 #define QUEUES_DEFAULT_MAX 4u
 
+static unsigned file_flags(const struct disk_config *d)
+{
+	return d->cache == CFG_CACHE_NONE || d->cache == CFG_CACHE_DIRECTSYNC ? FILE_DIRECT : 0;
+}
+
 /* The image and what it stands on, from the descriptors. */
 static struct blk *open_disk(struct vm *vm, struct disk_config *d, struct err *e)
 {
 	struct image_layer layer[IMAGE_LAYERS] = { { .fd = d->fd, .format = d->image_format } };
 	struct image_opts o = { .read_only = d->read_only || d->snapshot,
-				.secret = *d->secret ? d->secret : NULL };
+				.secret = *d->secret ? d->secret : NULL,
+				.direct = file_flags(d) };
 	unsigned n = 1;
 
 	if (d->image_format >= IMAGE_NR) {
@@ -27,7 +33,7 @@ static struct blk *open_disk(struct vm *vm, struct disk_config *d, struct err *e
 		return NULL;
 	}
 	if (d->image_format == IMAGE_RAW && !d->nr_files)
-		return blk_open_file(vm->loop, d->fd, o.read_only, e);
+		return blk_open_file_with(vm->loop, d->fd, o.read_only, file_flags(d), e);
 	for (u32 i = 0; i < d->nr_files; i++) {
 		struct disk_file_config *f = &d->file[i];
 		struct image_layer *last = &layer[n - 1];
@@ -118,7 +124,8 @@ struct virtio_blk_cfg disks_device(const struct vm *vm, unsigned i)
 		.blk = vm->blk[i],
 		.read_only = d->read_only,
 		.no_flush = d->no_flush,
-		.write_through = d->cache == CFG_CACHE_WRITETHROUGH,
+		.write_through = d->cache == CFG_CACHE_WRITETHROUGH ||
+				 d->cache == CFG_CACHE_DIRECTSYNC,
 		.nr_queues = (u16)(d->queues ? d->queues : n),
 		.limit = ends_limit(&d->limit),
 	};
@@ -222,7 +229,7 @@ int vm_disk_snapshot(struct vm *vm, const char *id, int fd, const char *path, co
 		close(fd);
 		return r;
 	}
-	file = image_open_file(vm->loop, fd, false, e);
+	file = image_open_file_with(vm->loop, fd, false, file_flags(&vm->cfg->disk[i]), e);
 	if (!file)
 		return -e->code;
 	c.backing = backing ? backing : vm->disk[i].path;
@@ -244,8 +251,8 @@ int vm_disk_swap(struct vm *vm, const char *id, int fd, const char *path, bool s
 		close(fd);
 		return r;
 	}
-	to = same ? image_open_file_shared(vm->loop, fd, vm->cfg->disk[i].read_only, e) :
-		    image_open_file(vm->loop, fd, vm->cfg->disk[i].read_only, e);
+	to = image_open_file_with(vm->loop, fd, vm->cfg->disk[i].read_only,
+				  file_flags(&vm->cfg->disk[i]) | (same ? FILE_SHARED : 0), e);
 	if (!to)
 		return -e->code;
 	if (vm->cfg->disk[i].cache == CFG_CACHE_UNSAFE)
@@ -280,7 +287,8 @@ int vm_disk_commit(struct vm *vm, const char *id, int fd, const char *path, bool
 		return r;
 	}
 	f = format_of(b);
-	file = image_open_file_shared(vm->loop, fd, false, e);
+	file = image_open_file_with(vm->loop, fd, false,
+				    file_flags(&vm->cfg->disk[i]) | FILE_SHARED, e);
 	c.into = file ? image_open(file, f, &o, e) : NULL;
 	if (!c.into)
 		return -e->code;
@@ -303,12 +311,13 @@ static int check_existing(struct blk *b, struct err *e)
 	return 0;
 }
 
-static struct blk *open_target(struct vm *vm, const struct vm_disk_mirror *m, u64 size,
+static struct blk *open_target(struct vm *vm, unsigned i, const struct vm_disk_mirror *m,
 			       struct err *e)
 {
 	struct image_opts o = { .no_backing = true };
-	struct image_create c = { .size = size };
-	struct blk *file = image_open_file(vm->loop, m->fd, false, e), *b;
+	struct image_create c = { .size = disk_bytes(vm, i) };
+	struct blk *file = image_open_file_with(vm->loop, m->fd, false,
+						file_flags(&vm->cfg->disk[i]), e), *b;
 	enum image_format f;
 
 	if (!file)
@@ -339,7 +348,7 @@ int vm_disk_mirror(struct vm *vm, const char *id, const struct vm_disk_mirror *m
 		close(m->fd);
 		return -ENOENT;
 	}
-	x.target = open_target(vm, m, disk_bytes(vm, i), e);
+	x.target = open_target(vm, i, m, e);
 	if (!x.target)
 		return -e->code;
 	x.zero = !m->existing && image_new_is_zero(x.target);
