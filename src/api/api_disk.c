@@ -29,10 +29,12 @@ enum { SNAPSHOT_PATH, SNAPSHOT_BACKING, SNAPSHOT_NAME };
 
 struct commit_body {
 	u32 given;
-	char path[CFG_PATH];
+	char path[CFG_PATH], above[CFG_PATH];
 	bool between;
 	u64 rate;
 };
+
+enum { COMMIT_PATH, COMMIT_ABOVE };
 
 struct mirror_body {
 	u32 given;
@@ -82,6 +84,7 @@ static const struct body_field snapshot_fields[] = {
 };
 static const struct body_field commit_fields[] = {
 	STR_(struct commit_body, "path", path, F_REQUIRED),
+	STR_(struct commit_body, "above", above, 0),
 	BOOL_(struct commit_body, "between", between),
 	UINT_(struct commit_body, "rate", rate, 0, 0),
 };
@@ -206,18 +209,23 @@ static int get_disk(struct api_call *c, struct err *e)
 
 /* -- jobs ----------------------------------------------------------------------------------- */
 
-/* A file of the request, before the VM is locked: passed with it, or opened by name. */
-static int open_file(struct api_call *c, const char *path, bool new, struct err *e)
+/* The @i-th file of the request, before the VM is locked: passed with it, or opened by name. */
+static int open_nth(struct api_call *c, unsigned i, const char *path, bool new, struct err *e)
 {
 	int fd;
 
-	if (c->api->nr_passed == 1) {
-		fd = fcntl(c->api->passed[0], F_DUPFD_CLOEXEC, 0);
+	if (i < c->api->nr_passed) {
+		fd = fcntl(c->api->passed[i], F_DUPFD_CLOEXEC, 0);
 		return fd < 0 ? err_set(e, errno, "descriptor: %s", strerror(errno)) : fd;
 	}
 	fd = api_open(c->api, path, O_RDWR | O_NONBLOCK | (new ? O_CREAT | O_EXCL : 0), e);
 
 	return fd < 0 ? err_wrap(e, "%.200s", path) : fd;
+}
+
+static int open_file(struct api_call *c, const char *path, bool new, struct err *e)
+{
+	return open_nth(c, 0, path, new, e);
 }
 
 static int snapshot_inside(struct api_call *c, const struct snapshot_body *b, struct err *e)
@@ -262,17 +270,28 @@ static int post_snapshot(struct api_call *c, struct err *e)
 static int post_commit(struct api_call *c, struct err *e)
 {
 	const struct commit_body *b = c->body;
-	int fd = open_file(c, b->path, false, e), r;
+	struct vm_disk_commit m = { .path = b->path, .between = b->between, .rate = b->rate,
+				    .above_fd = -1 };
 	struct vm *vm;
+	int r;
 
-	if (fd < 0)
-		return fd;
+	m.fd = open_file(c, b->path, false, e);
+	if (m.fd < 0)
+		return m.fd;
+	if (body_has(b, COMMIT_ABOVE)) {
+		m.above_fd = open_nth(c, 1, b->above, false, e);
+		if (m.above_fd < 0) {
+			close(m.fd);
+			return m.above_fd;
+		}
+	}
 	vm = locked(c, e);
 	if (!vm) {
-		close(fd);
+		close(m.fd);
+		fd_close(&m.above_fd);
 		return -e->code;
 	}
-	r = vm_disk_commit(vm, c->id, fd, b->path, b->between, b->rate, e);
+	r = vm_disk_commit(vm, c->id, &m, e);
 	unlocked(c, vm);
 	return r;
 }

@@ -76,6 +76,9 @@ int blk_save_layer(struct blk *b, int fd) MUST_CHECK;
 /* A read-only node: such a file, taken over also on failure, over @base, which is kept then. */
 struct blk *blk_open_layer(struct blk *base, int fd, struct err *e) MUST_CHECK;
 
+/* Is @fd another descriptor of the file at the bottom of @b? */
+bool blk_is_file(const struct blk *b, int fd);
+
 /* What stands in a part of a node. */
 enum blk_state {
 	BLK_DATA,   /* stored in this node's image */

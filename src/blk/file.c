@@ -376,6 +376,16 @@ static const struct blk_driver file_driver = {
 	.close = file_close,
 };
 
+bool blk_is_file(const struct blk *b, int fd)
+{
+	struct stat x, y;
+
+	while (b->base)
+		b = b->base;
+	return b->drv == &file_driver && !fstat(((const struct file *)b)->fd, &x) && !fstat(fd, &y) &&
+	       x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 /* -- opening ------------------------------------------------------------------ */
 
 static int get_size(struct file *f, struct err *e)

@@ -125,7 +125,7 @@ void live_bury(struct live *l, struct blk *b)
 {
 	if (!b)
 		return;
-	if (l->nr_grave == array_len(l->grave)) /* a job leaves three at most, one runs at a time */
+	if (l->nr_grave == array_len(l->grave)) /* a job leaves four at most, one runs at a time */
 		abort();
 	l->grave[l->nr_grave++] = b;
 	loop_post(l->b.loop, &l->bury_task);
@@ -224,6 +224,7 @@ static void job_end(struct co *c)
 	l->status.nr_done++;
 	live_bury(l, j->to);
 	live_bury(l, j->from);
+	live_bury(l, j->above);
 	free_job(j);
 	if (l->ended)
 		l->ended(l->ended_ctx, &l->status);

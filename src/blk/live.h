@@ -65,8 +65,12 @@ struct live_commit {
 	 * without a lock (FILE_SHARED). Taken over, also on failure.
 	 */
 	struct blk *into;
-	bool below;	      /* not the guest's image but the one below it */
-	const char *backing;  /* below: what the guest's image calls @into from now on */
+	unsigned depth; /* which image: 0 = the guest's, 1 = the one below it, and so on */
+	/*
+	 * depth > 1: the image above that one, open as @into is. Taken over, also on failure.
+	 */
+	struct blk *above;
+	const char *backing; /* depth > 0: what the image above calls @into from now on */
 	const char *backing_format;
 	u64 rate; /* bytes per second, 0 = no limit */
 };

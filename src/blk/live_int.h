@@ -49,7 +49,9 @@ struct job {
 	struct image_create create;
 	char name[IMAGE_NAME_MAX], format[16];
 	u64 size;
-	bool remove, pivot, below;
+	bool remove, pivot;
+	unsigned depth;	   /* of the image to commit */
+	struct blk *above; /* as j->from */
 	struct live_bitmap *bitmap;
 };
 

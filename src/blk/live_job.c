@@ -403,17 +403,21 @@ static void pivot(struct job *j, struct blk *image)
 	j->to = NULL;
 }
 
-/* The image between goes: @top stands on what that stood on. */
-static int drop_between(struct job *j, struct blk *top, struct blk *image, struct err *e)
+/*
+ * The image between goes: @above stands on what that stood on. If it is not the guest's it
+ * is open for reading only, and its header is written through j->above.
+ */
+static int drop_between(struct job *j, struct blk *above, struct blk *image, struct err *e)
 {
-	int r = image_set_backing(top, j->name, *j->format ? j->format : NULL, e);
+	int r = image_set_backing(j->above ? j->above : above, j->name,
+				  *j->format ? j->format : NULL, e);
 
 	if (r)
 		return r;
 	if (image_swap_backing(image, NULL)) {
 		/* The image above has it now. */
 	}
-	if (image_swap_backing(top, j->to)) {
+	if (image_swap_backing(above, j->to)) {
 		/* It is j->from. */
 	}
 	j->from = image;
@@ -421,10 +425,20 @@ static int drop_between(struct job *j, struct blk *top, struct blk *image, struc
 	return 0;
 }
 
+/* NULL: there are not so many. */
+static struct blk *nth_image(struct live *l, unsigned n)
+{
+	struct blk *b = l->b.base;
+
+	while (b && n--)
+		b = image_backing(b);
+	return b;
+}
+
 static int run_commit(struct job *j, struct err *e)
 {
 	struct live *l = j->l;
-	struct blk *top = l->b.base, *image = j->below ? image_backing(top) : top, *to = j->to;
+	struct blk *image = nth_image(l, j->depth), *to = j->to;
 	int r;
 
 	TRY(fit_target(j, image, e));
@@ -444,10 +458,10 @@ static int run_commit(struct job *j, struct err *e)
 		j->to = NULL;
 		return r;
 	}
-	if (!j->below)
+	if (!j->depth)
 		pivot(j, image);
 	else
-		r = drop_between(j, top, image, e);
+		r = drop_between(j, nth_image(l, j->depth - 1), image, e);
 	if (r)
 		j->to = NULL;
 	job_thaw(j);
@@ -456,14 +470,17 @@ static int run_commit(struct job *j, struct err *e)
 
 static int check_commit(struct live *l, const struct live_commit *c, struct err *e)
 {
-	struct blk *image = c->below ? image_backing(l->b.base) : l->b.base;
+	struct blk *image = nth_image(l, c->depth);
 
 	if (!image || !image_backing(image))
 		return err_set(e, EINVAL, "disk: the image stands on no other one: nothing to commit "
 					  "into");
 	if (c->into->info.read_only)
 		return err_set(e, EROFS, "disk: the image to commit into is opened for reading only");
-	if (c->below && (!c->backing || strlen(c->backing) >= IMAGE_NAME_MAX))
+	if ((c->depth > 1) != !!c->above || (c->above && c->above->info.read_only))
+		return err_set(e, EINVAL, "disk: want the image above the one to commit, open for "
+					  "writing");
+	if (c->depth && (!c->backing || strlen(c->backing) >= IMAGE_NAME_MAX))
 		return err_set(e, EINVAL, "disk: want the name of the image to commit into");
 	return 0;
 }
@@ -474,8 +491,8 @@ int live_commit(struct blk *b, const struct live_commit *c, struct err *e)
 	struct job *j = check_commit(l, c, e) ? NULL : live_new_job(l, LIVE_COMMIT, e);
 	u64 size = l->b.info.size;
 
-	if (j && c->below && image_backing(l->b.base)->info.size > size)
-		size = image_backing(l->b.base)->info.size;
+	if (j && nth_image(l, c->depth)->info.size > size)
+		size = nth_image(l, c->depth)->info.size;
 	if (j && prepare_copy(j, size, e)) {
 		co_fini(&j->co);
 		free(j->buf);
@@ -484,11 +501,14 @@ int live_commit(struct blk *b, const struct live_commit *c, struct err *e)
 	}
 	if (!j) {
 		blk_close(c->into);
+		if (c->above)
+			blk_close(c->above);
 		return -e->code;
 	}
 	j->run = run_commit;
 	j->to = c->into;
-	j->below = c->below;
+	j->above = c->above;
+	j->depth = c->depth;
 	snprintf(j->name, sizeof j->name, "%s", c->backing ? c->backing : "");
 	snprintf(j->format, sizeof j->format, "%s", c->backing_format ? c->backing_format : "");
 	limit_to(j, c->rate);

@@ -450,7 +450,7 @@ TEST(live_commit_brings_an_image_between_into_the_one_below)
 		CHECK_JOB(live_commit(disk,
 				      &(struct live_commit){
 					      .into = open_image(base_fd, IMAGE_QCOW2, NULL, false),
-					      .below = true, .backing = "base",
+					      .depth = 1, .backing = "base",
 					      .backing_format = "qcow2" },
 				      &e));
 		image_get_info(live_top(disk), &info);
@@ -459,6 +459,40 @@ TEST(live_commit_brings_an_image_between_into_the_one_below)
 		CHECK(sound(live_top(disk)));
 		CHECK(sound(image_backing(live_top(disk))));
 		end();
+	}
+}
+
+/* base <- mid <- top <- over, the guest on the last; mid goes, top is written anew. */
+TEST(live_commit_further_down_writes_the_header_of_the_image_above)
+{
+	static struct image_info info;
+	struct err e;
+
+	for (u64 i = 1; i <= TIMES; i++) {
+		struct live_commit c = { .depth = 2, .backing = "base", .backing_format = "qcow2" };
+		int fd = fd_memfd("overlay", 0);
+		struct blk *b;
+
+		begin(5000 + i);
+		CHECK_JOB(live_snapshot(disk, tap_open(dup(fd)),
+					&(struct image_create){ .backing = "top" }, &e));
+		guest_on = true;
+		c.into = open_image(base_fd, IMAGE_QCOW2, NULL, false);
+		CHECK_EQ(live_commit(disk, &c, &e), -EINVAL); /* without the image above */
+		c.into = open_image(base_fd, IMAGE_QCOW2, NULL, false);
+		c.above = open_image(top_fd, IMAGE_QCOW2, NULL, false);
+		CHECK_JOB(live_commit(disk, &c, &e));
+		b = image_backing(live_top(disk));
+		CHECK(!image_backing(image_backing(b)));
+		CHECK(sound(live_top(disk)));
+		CHECK(sound(b));
+		CHECK(sound(image_backing(b)));
+		b = open_image(top_fd, IMAGE_QCOW2, NULL, true);
+		image_get_info(b, &info);
+		CHECK_STR(info.backing, "base");
+		blk_close(b);
+		end();
+		close(fd);
 	}
 }
 

@@ -29,7 +29,7 @@ const struct disk_command disk_commands[] = {
 	  "format backing backing-format allow-backing unsafe secret-file quiet", 1, 1,
 	  cmd_rebase },
 	{ "commit", "[OPTION]... FILE", "write an image's data into what it stands on",
-	  "format allow-backing secret-file quiet vm disk between rate", 1, 1, cmd_commit },
+	  "format allow-backing secret-file quiet vm disk between above rate", 1, 1, cmd_commit },
 	{ "mirror", "--vm NAME [OPTION]... FILE", "copy the disk of a running machine",
 	  "format vm disk existing pivot bitmap rate quiet", 1, 1, cmd_mirror },
 	{ "map", "[OPTION]... FILE", "where the data is",
@@ -81,6 +81,7 @@ SET_TEXT(set_snapshot, snapshot)
 SET_TEXT(set_vm, vm)
 SET_TEXT(set_disk, disk)
 SET_TEXT(set_bitmap, bitmap)
+SET_TEXT(set_above, above)
 SET_FLAG(set_between, between)
 SET_FLAG(set_existing, existing)
 SET_FLAG(set_pivot, pivot)
@@ -239,6 +240,7 @@ static const struct option options[] = {
 	{ "vm", NULL, "NAME", "of a running machine: no FILE", set_vm },
 	{ "disk", NULL, "ID", "with --vm: which of its disks (disk0)", set_disk },
 	{ "between", NULL, NULL, "commit the image below the machine's one", set_between },
+	{ "above", NULL, "FILE", "commit the image that this one of the chain stands on", set_above },
 	{ "existing", NULL, NULL, "the target is there: write it, do not make it", set_existing },
 	{ "pivot", NULL, NULL, "let the machine go on there", set_pivot },
 	{ "bitmap", NULL, "NAME", "copy only what this bitmap marks, and clear it", set_bitmap },

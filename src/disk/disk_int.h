@@ -29,7 +29,7 @@ struct disk_args {
 	bool direct, write_through, no_flush; /* --cache */
 
 	/* Of a running machine. */
-	const char *vm, *disk, *bitmap; /* vm NULL: of files */
+	const char *vm, *disk, *bitmap, *above; /* vm NULL: of files */
 	bool between, existing, pivot, persistent;
 	u64 rate;
 };

@@ -25,7 +25,7 @@ struct remote {
 	struct disk_args *a;
 	const char *disk;
 	json_t *body;
-	const char *file; /* to pass, or NULL */
+	const char *file, *above; /* to pass, or NULL */
 	bool make;	  /* it is a new one, which goes if the job fails */
 };
 
@@ -90,31 +90,38 @@ static int wait_job(const struct remote *r, u64 before, struct err *e)
 	return err;
 }
 
-static int open_file(const struct remote *r, int *ret, struct err *e)
+struct passed {
+	int fd[2];
+	unsigned nr;
+};
+
+/* NULL: nothing to pass. @key: what the request calls it. */
+static int pass_file(const struct remote *r, const char *file, bool make, const char *key,
+		     struct passed *p, struct err *e)
 {
-	int flags = O_RDWR | O_CLOEXEC | (r->make ? O_CREAT | O_EXCL : 0);
+	int fd, flags = O_RDWR | O_CLOEXEC | (make ? O_CREAT | O_EXCL : 0);
 	char full[PATH_MAX];
 
-	*ret = -1;
-	if (!r->file)
+	if (!file)
 		return 0;
-	*ret = open(r->file, flags, 0666);
-	if (*ret < 0)
-		return err_set(e, errno, "%.200s: %s", r->file, strerror(errno));
-	if (!realpath(r->file, full))
-		return err_set(e, errno, "%.200s: %s", r->file, strerror(errno));
-	json_object_set_new(r->body, "path", json_string(full));
+	fd = open(file, flags, 0666);
+	if (fd < 0)
+		return err_set(e, errno, "%.200s: %s", file, strerror(errno));
+	p->fd[p->nr++] = fd;
+	if (!realpath(file, full))
+		return err_set(e, errno, "%.200s: %s", file, strerror(errno));
+	json_object_set_new(r->body, key, json_string(full));
 	return 0;
 }
 
-static int start(const struct remote *r, const char *what, int fd, struct err *e)
+static int start(const struct remote *r, const char *what, const struct passed *p, struct err *e)
 {
 	struct ctl_reply reply = { 0 };
 	char path[128];
 	int err;
 
 	path_of(r, what, path);
-	err = ctl_ask_with(r->a->vm, "POST", path, r->body, &fd, fd >= 0, TIMEOUT_MS, &reply, e);
+	err = ctl_ask_with(r->a->vm, "POST", path, r->body, p->fd, p->nr, TIMEOUT_MS, &reply, e);
 	json_decref(reply.body);
 	return err;
 }
@@ -123,23 +130,27 @@ static int start(const struct remote *r, const char *what, int fd, struct err *e
 static int post(struct remote *r, const char *what, bool job)
 {
 	struct err e = { 0 };
+	struct passed p = { 0 };
 	json_t *disk = NULL;
-	int fd = -1, err;
 	u64 before;
+	int err;
 
 	err = get_disk(r, &disk, &e);
 	before = number(json_object_get(disk, "job"), "jobs_ended");
 	json_decref(disk);
 	if (!err)
-		err = open_file(r, &fd, &e);
+		err = pass_file(r, r->file, r->make, "path", &p, &e);
+	if (!err)
+		err = pass_file(r, r->above, false, "above", &p, &e);
 	if (!err) {
-		err = start(r, what, fd, &e);
+		err = start(r, what, &p, &e);
 		if (!err && job)
 			err = wait_job(r, before, &e);
 		if (err && r->make)
 			unlink(r->file);
 	}
-	fd_close(&fd);
+	while (p.nr)
+		close(p.fd[--p.nr]);
 	json_decref(r->body);
 	return err ? disk_fail(&e) : DISK_OK;
 }
@@ -170,6 +181,7 @@ static int remote_commit(struct remote *r)
 	r->body = json_pack("{s:b, s:I}", "between", r->a->between, "rate",
 			    (json_int_t)r->a->rate);
 	r->file = r->a->word[0];
+	r->above = r->a->above;
 	return post(r, "commit", true);
 }
 

@@ -262,40 +262,80 @@ int vm_disk_swap(struct vm *vm, const char *id, int fd, const char *path, bool s
 	return 0;
 }
 
-static struct blk *below(struct blk *b, bool twice)
+/* The image above the one to commit, and how far down that is. */
+static int find_above(struct vm *vm, unsigned i, const struct vm_disk_commit *m, struct blk **ret,
+		      unsigned *ret_depth, struct err *e)
 {
-	b = image_backing(live_top(b));
-	return b && twice ? image_backing(b) : b;
+	struct blk *b = live_top(vm->blk[i]);
+
+	*ret_depth = m->between;
+	for (unsigned n = 1; m->above_fd >= 0 && b; n++, b = image_backing(b)) {
+		*ret_depth = n;
+		if (blk_is_file(b, m->above_fd))
+			break;
+	}
+	*ret = b;
+	return b ? 0 : err_set(e, EINVAL, "disk: \"above\" is no image this disk stands on");
 }
 
-int vm_disk_commit(struct vm *vm, const char *id, int fd, const char *path, bool between, u64 rate,
-		   struct err *e)
+/* Another node of an image that is open already. */
+static struct blk *open_again(struct vm *vm, unsigned i, int fd, enum image_format f,
+			      struct err *e)
 {
-	struct image_opts o = { .no_backing = true };
-	struct live_commit c = { .below = between, .backing = path, .rate = rate };
-	enum image_format f;
-	struct blk *file, *b;
-	unsigned i;
-	int r = find(vm, id, &i, e);
+	struct image_opts o = { .no_backing = true, .no_repair = true };
+	struct blk *file = image_open_file_with(vm->loop, fd, false,
+						file_flags(&vm->cfg->disk[i]) | FILE_SHARED, e);
 
-	b = r ? NULL : below(vm->blk[i], between);
-	if (!r && !b)
+	return file ? image_open(file, f, &o, e) : NULL;
+}
+
+/* Opens what @c needs. Descriptors are taken over. */
+static int prepare_commit(struct vm *vm, unsigned i, const struct vm_disk_commit *m,
+			  struct live_commit *c, struct err *e)
+{
+	struct blk *above, *into;
+	int r = find_above(vm, i, m, &above, &c->depth, e), above_fd = m->above_fd;
+
+	into = r ? NULL : c->depth ? image_backing(above) : above;
+	into = into ? image_backing(into) : NULL;
+	if (!r && !into)
 		r = err_set(e, EINVAL, "disk: the image stands on no other one: nothing to commit "
 				       "into");
-	if (r) {
-		close(fd);
-		return r;
+	if (!r && !blk_is_file(into, m->fd))
+		r = err_set(e, EINVAL, "disk: %.150s: not the image that the one to commit stands on",
+			    m->path);
+	if (above_fd >= 0 && c->depth < 2) { /* the guest's image is open for writing as it is */
+		close(above_fd);
+		above_fd = -1;
 	}
-	f = format_of(b);
-	file = image_open_file_with(vm->loop, fd, false,
-				    file_flags(&vm->cfg->disk[i]) | FILE_SHARED, e);
-	c.into = file ? image_open(file, f, &o, e) : NULL;
-	if (!c.into)
+	if (r || (above_fd >= 0 && !(c->above = open_again(vm, i, above_fd, format_of(above), e)))) {
+		if (r && above_fd >= 0)
+			close(above_fd);
+		close(m->fd);
 		return -e->code;
-	c.backing_format = image_format_name(f);
+	}
+	c->into = open_again(vm, i, m->fd, format_of(into), e);
+	if (!c->into && c->above)
+		blk_close(c->above);
+	c->backing_format = image_format_name(format_of(into));
+	return c->into ? 0 : -e->code;
+}
+
+int vm_disk_commit(struct vm *vm, const char *id, const struct vm_disk_commit *m, struct err *e)
+{
+	struct live_commit c = { .backing = m->path, .rate = m->rate };
+	unsigned i;
+
+	if (find(vm, id, &i, e)) {
+		close(m->fd);
+		if (m->above_fd >= 0)
+			close(m->above_fd);
+		return -e->code;
+	}
+	TRY(prepare_commit(vm, i, m, &c, e));
 	TRY(live_commit(vm->blk[i], &c, e));
-	if (!between)
-		snprintf(vm->disk[i].next_path, sizeof vm->disk[i].next_path, "%s", path);
+	if (!c.depth)
+		snprintf(vm->disk[i].next_path, sizeof vm->disk[i].next_path, "%s", m->path);
 	return 0;
 }
 

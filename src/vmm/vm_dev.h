@@ -51,8 +51,17 @@ int vm_disk_limit(struct vm *vm, const char *id, enum ratelimit_kind k,
  */
 int vm_disk_snapshot(struct vm *vm, const char *id, int fd, const char *path, const char *backing,
 		     struct err *e) MUST_CHECK;
-/* @fd: the image below the guest's one, or (@between) below that one. */
-int vm_disk_commit(struct vm *vm, const char *id, int fd, const char *path, bool between, u64 rate,
+struct vm_disk_commit {
+	/*
+	 * The image to commit into: the one below the guest's, or (@between) below that one,
+	 * or, @above_fd given, the second one below that. Descriptors are taken over.
+	 */
+	int fd, above_fd; /* -1: none */
+	const char *path; /* @fd's, as the image above will call it */
+	bool between;
+	u64 rate;
+};
+int vm_disk_commit(struct vm *vm, const char *id, const struct vm_disk_commit *m,
 		   struct err *e) MUST_CHECK;
 
 /*
