@@ -340,6 +340,7 @@ static int confine(struct err *e)
 	struct jail_report r;
 	char line[200];
 
+	cpu_tsc_prepare();
 	tzset(); /* or the log's first line reads the time zone */
 	TRY(jail_enter(&s, &r, e));
 	for (enum jail_layer l = 0; l < JAIL_LAYERS; l++)

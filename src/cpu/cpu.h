@@ -215,7 +215,14 @@ bool cpu_model_is_amd(void);	      /* vendor shown to the guest: the host's */
 /* The next number of a sequence that depends on v->random alone. */
 u64 cpu_virtual_random(struct cpu_virtual *v);
 
-/* Host and guest TSC frequency in kHz (tsc.c); found once, then cached. */
+/*
+ * Host and guest TSC frequency in kHz (tsc.c); found once, then cached: what the host says,
+ * else measured in 5 ms. The host's kernel says it only to a process that is not in its jail:
+ * cpu_tsc_prepare() asks. cpu_tsc_hint(), before the first use and by one thread: taken if a
+ * short look agrees with it, since a machine that goes on saw just that.
+ */
 u64 cpu_tsc_khz(void);
+void cpu_tsc_prepare(void);
+void cpu_tsc_hint(u64 likely);
 
 #endif

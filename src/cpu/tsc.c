@@ -96,9 +96,10 @@ static void sample(u64 *ret_ns, u64 *ret_tsc)
 	}
 }
 
-static u64 khz_measured(void)
+/* Over @ns nanoseconds: of which each end is known to about 20. */
+static u64 khz_measured(u64 ns)
 {
-	struct timespec t = { .tv_nsec = 20 * 1000 * 1000 };
+	struct timespec t = { .tv_nsec = (long)ns };
 	u64 ns0, ns1, tsc0, tsc1;
 
 	sample(&ns0, &tsc0);
@@ -107,15 +108,45 @@ static u64 khz_measured(void)
 	return (tsc1 - tsc0) * 1000000 / (ns1 - ns0);
 }
 
+#define MEASURE_NS 5000000 /* good to a few in a million */
+#define COMPARE_NS 200000  /* to one in five thousand */
+
+static u64 known; /* said by CPUID or the kernel; 0 = by neither */
+static u64 hint;
 static u64 khz;
+
+static void look(void)
+{
+	known = khz_from_cpuid();
+	if (!known)
+		known = khz_from_perf();
+}
+
+static bool agrees(u64 a, u64 b)
+{
+	return (a > b ? a - b : b - a) <= b / 2000;
+}
 
 static void find(void)
 {
-	khz = khz_from_cpuid();
+	cpu_tsc_prepare();
+	khz = known;
+	if (!khz && hint && agrees(khz_measured(COMPARE_NS), hint))
+		khz = hint;
 	if (!khz)
-		khz = khz_from_perf();
-	if (!khz)
-		khz = khz_measured();
+		khz = khz_measured(MEASURE_NS);
+}
+
+void cpu_tsc_prepare(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, look);
+}
+
+void cpu_tsc_hint(u64 likely)
+{
+	hint = likely;
 }
 
 u64 cpu_virtual_random(struct cpu_virtual *v) /* splitmix64 */
