@@ -240,6 +240,7 @@ static int open_all(struct api *a, const struct fc_snapshot_load *b, struct err 
 
 	a->load = (struct snapshot_load){ .state_fd = -1,
 					  .mem_fd = -1,
+					  .over_fd = -1,
 					  .track_dirty = b->track_dirty || b->diff,
 					  .advance_clocks = b->clock_realtime,
 					  .paused = !b->resume };

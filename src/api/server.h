@@ -17,7 +17,7 @@
 #define SERVER_TICK_MS	   60000
 
 /* With a request, or before its end, so many descriptors may come (SCM_RIGHTS). */
-#define API_FDS 16
+#define API_FDS 17
 
 struct api;
 struct server;

@@ -182,7 +182,7 @@ struct vhost_config {
 
 /* The machine begins as one that was saved (vmm/snapshot.h). */
 struct restore_config {
-	i32 state_fd, mem_fd; /* state_fd -1 = it begins with power-on */
+	i32 state_fd, mem_fd, over_fd; /* state_fd -1 = it begins with power-on */
 	bool uffd, paused, keep_clocks, verify;
 };
 

@@ -167,6 +167,7 @@ static const struct key memhp_keys[] = {
 static const struct key restore_keys[] = {
 	KEY(struct restore_config, state_fd),
 	KEY(struct restore_config, mem_fd),
+	KEY(struct restore_config, over_fd),
 	KEY(struct restore_config, uffd),
 	KEY(struct restore_config, paused),
 	KEY(struct restore_config, keep_clocks),

@@ -23,7 +23,8 @@ void clone_restore_help(void);
 
 /* Words after the command. */
 int clone_snapshot_main(int argc, char **argv);
-int clone_fork_main(int argc, char **argv);
+/* @restore: what "vireo restore" does, in the process of each copy. */
+int clone_fork_main(int argc, char **argv, int (*restore)(int argc, char **argv));
 int clone_tree_main(int argc, char **argv);
 
 #endif

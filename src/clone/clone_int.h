@@ -16,14 +16,19 @@ struct clone_names {
 int clone_names(struct clone_names *n, const char *dir, unsigned nr, struct snapshot_files *f,
 		struct err *e) MUST_CHECK;
 
-/*
- * Have the VM @name save itself into @fd[0..nr): state, memory, layers. *ret_us: how long
- * its CPUs stood still.
- */
 /* State, memory, and a layer for each disk of the VM. */
 int clone_nr_files(const char *name, unsigned *ret, struct err *e) MUST_CHECK;
 
-int clone_save(const char *name, const int *fd, unsigned nr, bool freeze, bool diff,
-	       u64 *ret_us, struct err *e) MUST_CHECK;
+/* What a save was asked for, and what came of it. */
+struct clone_save {
+	bool diff;
+	bool freeze; /* the machine goes on above its memory file; then: */
+	int base;    /* the file that one is laid over, the caller's; -1 = none */
+	u64 stopped_us; /* how long its CPUs stood still */
+};
+
+/* Have the VM @name save itself into @fd[0..nr): state, memory, layers. */
+int clone_save(const char *name, const int *fd, unsigned nr, struct clone_save *s,
+	       struct err *e) MUST_CHECK;
 
 #endif

@@ -3,8 +3,8 @@
  * fork.c - "vireo fork": copies of a running machine; see clone.h
  *
  * The machine saves itself into memory files and goes on above them. They are sealed, and
- * each copy is a process "vireo restore" with the descriptors, in a jail of its own: what
- * nobody writes to is in memory once. docs/decisions/0110-fork-by-sealed-memory.md.
+ * each copy is a process that does what "vireo restore" does, with the descriptors, and a monitor
+ * in a jail of its own: what nobody writes to is in memory once. docs/decisions/0110-fork-by-sealed-memory.md.
  */
 #include "clone/clone.h"
 #include "clone/clone_int.h"
@@ -41,8 +41,11 @@ struct fork {
 	bool json, help;
 	int fd[SNAPSHOT_FILES];
 	unsigned nr_fd;
-	u64 stopped_us, total_us;
+	int over; /* pages that lie over fd[1], -1 = none */
+	struct clone_save save;
+	u64 total_us;
 	struct copy *copy;
+	int (*restore)(int argc, char **argv);
 };
 
 static void help(void)
@@ -188,38 +191,61 @@ static int save_parent(struct fork *f, struct err *e)
 {
 	TRY(clone_nr_files(f->parent, &f->nr_fd, e));
 	TRY(open_files(f, e));
-	TRY(clone_save(f->parent, f->fd, f->nr_fd, true, false, &f->stopped_us, e));
+	f->save.freeze = true;
+	TRY(clone_save(f->parent, f->fd, f->nr_fd, &f->save, e));
 	for (unsigned i = 0; i < 2; i++)
 		if (fcntl(f->fd[i], F_ADD_SEALS,
 			  F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 			return err_set(e, errno, "memory file: cannot be sealed: %s",
 				       strerror(errno));
+	f->over = f->save.base < 0 ? -1 : f->fd[1];
+	if (f->over >= 0)
+		f->fd[1] = f->save.base;
 	return 0;
 }
 
 /* -- starting them --------------------------------------------------------------------------------- */
 
+struct start {
+	const struct fork *f;
+	const struct copy *c;
+};
+
+/* In the new process. */
+static int be_copy(void *ctx)
+{
+	const struct start *x = ctx;
+	char fds[128] = "", over[12], ready[12];
+	const char *argv[] = { "--fds", fds, "--parent", x->f->parent, "--name", x->c->name,
+			       "--serial", x->c->serial, "--ready-fd", ready, "--over-fd", over };
+	int argc = array_len(argv);
+
+	for (unsigned i = 0; i < x->f->nr_fd; i++)
+		snprintf(fds + strlen(fds), sizeof fds - strlen(fds), "%s%u", i ? "," : "",
+			 FD_FILES + i);
+	snprintf(ready, sizeof ready, "%d", FD_READY);
+	snprintf(over, sizeof over, "%u", FD_FILES + x->f->nr_fd);
+	return x->f->restore(x->f->over < 0 ? argc - 2 : argc, (char **)argv);
+}
+
 static int spawn(const struct fork *f, struct copy *c, struct err *e)
 {
-	char fds[128] = "", self[PATH_MAX];
+	struct start x = { f, c };
 	int ready[2], errors[2], null = open("/dev/null", O_RDWR | O_CLOEXEC), r;
-	const char *const argv[] = { "vireo", "restore", "--fds", fds, "--parent", f->parent,
-				     "--name", c->name, "--serial", c->serial, "--ready-fd", "3", NULL };
-	struct proc_fd map[4 + SNAPSHOT_FILES] = { { null, 0 }, { null, 1 } };
-	struct proc_spec spec = { .path = self, .argv = argv, .fd = map, .new_group = true };
+	struct proc_fd map[5 + SNAPSHOT_FILES] = { { null, 0 }, { null, 1 } };
+	struct proc_spec spec = { .path = "copy", .fn = be_copy, .ctx = &x, .fd = map,
+				  .new_group = true };
 
 	if (null < 0 || fd_pipe(ready) || fd_pipe(errors))
 		return err_set(e, errno, "%s: %s", c->name, strerror(errno));
 	map[2] = (struct proc_fd){ errors[1], 2 };
 	map[3] = (struct proc_fd){ ready[1], FD_READY };
-	for (unsigned i = 0; i < f->nr_fd; i++) {
+	for (unsigned i = 0; i < f->nr_fd; i++)
 		map[4 + i] = (struct proc_fd){ f->fd[i], FD_FILES + (int)i };
-		snprintf(fds + strlen(fds), sizeof fds - strlen(fds), "%s%u", i ? "," : "",
-			 FD_FILES + i);
-	}
 	spec.nr_fd = 4 + f->nr_fd;
-	r = proc_sibling("vireo", self, sizeof self) ? err_set(e, ENOENT, "vireo: not found") :
-						       proc_spawn(&c->proc, &spec, e);
+	if (f->over >= 0)
+		map[spec.nr_fd++] = (struct proc_fd){ f->over, FD_FILES + (int)f->nr_fd };
+	r = proc_spawn(&c->proc, &spec, e);
 	close(null);
 	close(ready[1]);
 	close(errors[1]);
@@ -289,7 +315,7 @@ static void say(const struct fork *f)
 		return;
 	}
 	printf("{\"parent\":\"%s\",\"stopped_us\":%llu,\"total_us\":%llu,\"copies\":[", f->parent,
-	       (unsigned long long)f->stopped_us, (unsigned long long)f->total_us);
+	       (unsigned long long)f->save.stopped_us, (unsigned long long)f->total_us);
 	for (unsigned i = 0; i < f->nr; i++)
 		printf("%s{\"name\":\"%s\",\"start_us\":%llu}", i ? "," : "", f->copy[i].name,
 		       (unsigned long long)f->copy[i].us);
@@ -304,9 +330,9 @@ static void undo(struct fork *f)
 			proc_kill(&f->copy[i].proc, SIGTERM);
 }
 
-int clone_fork_main(int argc, char **argv)
+int clone_fork_main(int argc, char **argv, int (*restore)(int argc, char **argv))
 {
-	struct fork f = { 0 };
+	struct fork f = { .restore = restore };
 	struct err e = { 0 };
 
 	if (parse(&f, argc, argv, &e)) {

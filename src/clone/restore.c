@@ -13,7 +13,7 @@
 struct restore {
 	const char *dir, *name, *serial, *parent;
 	char fds[256]; /* of a fork: "STATE,MEMORY,LAYER,..." */
-	int ready_fd;
+	int ready_fd, over_fd;
 	bool paused, keep_clocks, verify, json, track_dirty, fork;
 	u32 jail;
 	unsigned verbose;
@@ -105,6 +105,12 @@ static int set_ready_fd(struct restore *r, const char *val, struct err *e UNUSED
 	return 0;
 }
 
+static int set_over_fd(struct restore *r, const char *val, struct err *e UNUSED)
+{
+	r->over_fd = atoi(val);
+	return 0;
+}
+
 static const struct {
 	const char *name, *arg, *help; /* no help: between our own programs */
 	int (*set)(struct restore *r, const char *val, struct err *e);
@@ -122,6 +128,7 @@ static const struct {
 	{ "--fds", "FDS", NULL, set_fds },
 	{ "--parent", "NAME", NULL, set_parent },
 	{ "--ready-fd", "FD", NULL, set_ready_fd },
+	{ "--over-fd", "FD", NULL, set_over_fd },
 };
 
 void clone_restore_help(void)
@@ -163,7 +170,7 @@ static int parse_word(struct restore *r, int argc, char **argv, int *at, struct 
 
 static int parse(struct restore *r, int argc, char **argv, struct err *e)
 {
-	*r = (struct restore){ .ready_fd = -1 };
+	*r = (struct restore){ .ready_fd = -1, .over_fd = -1 };
 	for (int i = 0; i < argc; i++)
 		TRY(parse_word(r, argc, argv, &i, e));
 	if (!r->dir && !r->fork)
@@ -229,6 +236,7 @@ static void apply(struct vm_config *c, const struct restore *r, struct snapshot_
 	c->restore = (struct restore_config){
 		.state_fd = f->fd[0],
 		.mem_fd = f->fd[1],
+		.over_fd = r->over_fd,
 		.paused = r->paused,
 		.keep_clocks = r->keep_clocks,
 		.verify = r->verify,

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,20 +46,46 @@ int clone_nr_files(const char *name, unsigned *ret, struct err *e)
 	return 0;
 }
 
-int clone_save(const char *name, const int *fd, unsigned nr, bool freeze, bool diff,
-	       u64 *ret_us, struct err *e)
+static int ask_save(const char *name, const int *fd, unsigned nr, struct clone_save *s,
+		    struct err *e)
 {
 	struct ctl_reply reply = { 0 };
-	json_t *body = json_pack("{s:b, s:b}", "freeze", freeze, "diff", diff);
+	json_t *body = json_pack("{s:b, s:b}", "freeze", s->freeze, "diff", s->diff);
 	int r = body ? ctl_ask_with(name, "POST", "/vireo/v1/vm/actions/save", body, fd, nr,
 				    SAVE_TIMEOUT_MS, &reply, e) :
 		       err_set(e, ENOMEM, "out of memory");
 
 	json_decref(body);
-	if (!r)
-		*ret_us = (u64)json_integer_value(json_object_get(reply.body, "stopped_us"));
+	if (!r) {
+		s->stopped_us = (u64)json_integer_value(json_object_get(reply.body, "stopped_us"));
+		s->base = json_is_true(json_object_get(reply.body, "over")) ? 0 : -1;
+	}
 	json_decref(reply.body);
 	return r;
+}
+
+/* The file below is sent by a socket of its own, before the reply. */
+static int freeze(const char *name, const int *fd, unsigned nr, struct clone_save *s, struct err *e)
+{
+	int all[SNAPSHOT_FILES + 1], pair[2], r;
+	unsigned got = 1;
+	char byte;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return err_set(e, errno, "socket: %s", strerror(errno));
+	memcpy(all, fd, nr * sizeof *fd);
+	all[nr] = pair[1];
+	r = ask_save(name, all, nr + 1, s, e);
+	close(pair[1]);
+	if (!r && s->base >= 0 && (fd_recv(pair[0], &byte, 1, &s->base, &got) != 1 || !got))
+		r = err_set(e, EPROTO, "%.63s: the memory file below did not come", name);
+	close(pair[0]);
+	return r;
+}
+
+int clone_save(const char *name, const int *fd, unsigned nr, struct clone_save *s, struct err *e)
+{
+	return s->freeze ? freeze(name, fd, nr, s, e) : ask_save(name, fd, nr, s, e);
 }
 
 /* -- "vireo snapshot" ------------------------------------------------------------------------ */
@@ -104,6 +131,7 @@ static int parse(struct args *a, int argc, char **argv, struct err *e)
 
 static int snapshot(const struct args *a, u64 *ret_us, struct err *e)
 {
+	struct clone_save s = { .diff = a->diff };
 	struct snapshot_files f = { .nr = 0 };
 	static struct clone_names names;
 	unsigned nr;
@@ -114,7 +142,8 @@ static int snapshot(const struct args *a, u64 *ret_us, struct err *e)
 		return err_set(e, errno, "%.150s: %s", a->dir, strerror(errno));
 	TRY(clone_names(&names, a->dir, nr, &f, e));
 	TRY(snapshot_create(&f, a->diff, e));
-	r = clone_save(a->name, f.fd, nr, false, a->diff, ret_us, e);
+	r = clone_save(a->name, f.fd, nr, &s, e);
+	*ret_us = s.stopped_us;
 	if (r) {
 		snapshot_abandon(&f);
 		return r;

@@ -542,7 +542,9 @@ static int open_all(struct launch *l, struct err *e)
  */
 
 #define FD_CONFIG 3
-#define FDS_MAX   (8 + CFG_INITRDS + CFG_DISKS * (2 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + CFG_PMEMS + CFG_VHOSTS + 2)
+#define FDS_MAX                                                                                    \
+	(13 + CFG_INITRDS + CFG_DISKS * (2 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + CFG_PMEMS + \
+	 CFG_VHOSTS)
 
 struct fd_list {
 	struct proc_fd map[FDS_MAX];
@@ -588,6 +590,7 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 		pass(l, &c->disk[i].layer_fd);
 	pass(l, &c->restore.state_fd);
 	pass(l, &c->restore.mem_fd);
+	pass(l, &c->restore.over_fd);
 	pass(l, &c->ready_fd);
 	pass(l, &c->mmds.fd);
 	for (u32 i = 0; i < c->nr_pmems; i++)
@@ -823,6 +826,11 @@ static int cmd_restore(int argc, char **argv)
 	return launch(&l);
 }
 
+static int cmd_fork(int argc, char **argv)
+{
+	return clone_fork_main(argc, argv, cmd_restore);
+}
+
 /* -- the other subcommands ------------------------------------------------------------------------
  */
 
@@ -875,7 +883,7 @@ static const struct {
 	{ "pause", ctl_pause_main },
 	{ "resume", ctl_resume_main }, { "stop", ctl_stop_main },
 	{ "snapshot", clone_snapshot_main }, { "restore", cmd_restore },
-	{ "fork", clone_fork_main }, { "tree", clone_tree_main },
+	{ "fork", cmd_fork }, { "tree", clone_tree_main },
 	{ "run", cmd_run },     { "image", cmd_image }, { "disk", disk_main }, { "help", cmd_help },
 	{ "--help", cmd_help }, { "-h", cmd_help },     { "--version", cmd_version },
 };

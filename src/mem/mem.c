@@ -36,6 +36,7 @@
 struct mem {
 	int file;    /* RAM is a private mapping of it; -1 = anonymous */
 	int shared;  /* the memfd RAM is; -1 = it is no such */
+	u64 *own;    /* over a file: bit per page, set = not the file's (mem_int.h) */
 	int tracker; /* userfaultfd that notes writes, -1 = none */
 	u8 *base;
 	u64 low, high;	/* RAM bytes below and above the hole */
@@ -137,22 +138,38 @@ static int map_ram(struct mem *m, int fd)
 	return 0;
 }
 
+#define OWN_BYTES(m) (align_up(mem_size(m) / MEM_PAGE, 64) / 8)
+
 int mem_refile(struct mem *m, int fd)
 {
-	int dup = fcntl(fd, F_DUPFD_CLOEXEC, 0), r;
+	u64 *own = m->own ? m->own : calloc(1, OWN_BYTES(m));
+	int dup = own ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1, r;
 
+	m->own = own;
 	if (dup < 0)
-		return -errno;
+		return own ? -errno : -ENOMEM;
 	r = map_ram(m, fd);
 	if (r) {
 		close(dup);
 		return r;
 	}
+	memset(own, 0, OWN_BYTES(m));
 	if (m->file >= 0)
 		close(m->file);
 	m->file = dup;
 	mem_set_tracker(m, -1); /* it noted writes to what was mapped there */
 	return 0;
+}
+
+bool mem_is_own(const struct mem *m, u64 page)
+{
+	return m->own && m->own[page / 64] >> page % 64 & 1;
+}
+
+void mem_own(struct mem *m, u64 page, u64 nr)
+{
+	for (u64 i = page; i < page + nr && m->own; i++)
+		m->own[i / 64] |= 1ull << i % 64;
 }
 
 int mem_file(const struct mem *m)
@@ -294,6 +311,7 @@ void mem_free(struct mem *m)
 	if (m->shared >= 0)
 		close(m->shared);
 	mem_set_tracker(m, -1);
+	free(m->own);
 	free(m);
 }
 
@@ -430,6 +448,9 @@ bool mem_discard(struct mem *m, gpa_t gpa, u64 len)
 	if (!p)
 		return false;
 	/* Over a file, dropping the copy would bring the file's page back: cover it. */
+	if (!r)
+		mem_own(m, (gpa < m->low ? gpa : gpa - MEM_HIGH_BASE + m->low) / MEM_PAGE,
+			len / MEM_PAGE);
 	if (m->shared >= 0)
 		madvise(p, len, MADV_REMOVE);
 	else if (m->file < 0 || r || mmap(p, len, PROT_READ | PROT_WRITE,

@@ -124,11 +124,15 @@ int mem_save(const struct mem *m, int fd, u64 *ret_sum) MUST_CHECK;
 u64 mem_sum(const struct mem *m);
 
 /*
- * Save to @fd and put RAM on top of it, as mem_new_file() does: other machines may then be
- * made of the file, which must not change any more. No I/O of the host's may be under way in
- * RAM. Return: 0, or a negative errno with RAM as before.
+ * Put RAM on top of @fd, an empty file: other machines may then be made of it, and it must not
+ * change any more. Afterwards @fd is a memory file, with *ret_base -1; or, if RAM was on top of a
+ * whole file and has changed little, it holds the pages that differ from that file, *ret_base, a
+ * descriptor for the caller. No I/O of the host's may be under way in RAM. Return: 0, or a
+ * negative errno with RAM's contents as before.
  */
-int mem_freeze(struct mem *m, int fd, u64 *ret_sum) MUST_CHECK;
+int mem_freeze(struct mem *m, int fd, int *ret_base) MUST_CHECK;
+/* mem_new_file() made @m of *ret_base, nothing was written: lay @fd, as mem_freeze() left it, over it. */
+int mem_overlay(struct mem *m, int fd) MUST_CHECK;
 
 /*
  * Give [gpa, gpa+len), whole pages, back to the host: what was in them is lost. Return:

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #define RUN_MAX	  (4u << 20) /* bytes written at once */
-#define MAP_PAGES 512	     /* entries of the page map read at once */
 #define PM_EXISTS (3ull << 62) /* present or swapped out [Linux admin-guide/mm/pagemap.rst] */
+#define PM_FILE	  (1ull << 61) /* and of a file, or shared */
 
 static bool is_zero(const u8 *page)
 {
@@ -49,38 +49,39 @@ int mem_write_file(int fd, const u8 *p, u64 len, u64 at)
 
 /* -- pages that can be other than zero ------------------------------------------------- */
 
-struct scan {
-	int pagemap;	     /* -1 = not to be had: every page may be */
-	int file;	     /* under RAM, -1 = none */
-	u64 data, data_end;  /* the file's next run of data, offsets */
-	u64 first, nr;	     /* pages of the part that map[] describes */
-	u64 map[MAP_PAGES];
-};
-
-static void scan_begin(struct scan *s, const struct mem *m)
+void mem_scan_begin(struct mem_scan *s, const struct mem *m)
 {
+	s->mem = m;
 	s->pagemap = mem_pagemap();
 	s->file = mem_file(m) >= 0 ? mem_file(m) : mem_shared_fd(m); /* others write there too */
 }
 
-static bool in_page_map(struct scan *s, const struct mem_part *p, u64 page)
+/* The page map's entry; one that says the most if there is none to be had. */
+static u64 entry(struct mem_scan *s, const struct mem_part *p, u64 page)
 {
 	if (s->pagemap < 0)
-		return true;
+		return PM_EXISTS;
 	if (page < s->first || page >= s->first + s->nr) {
-		u64 left = p->len / MEM_PAGE - page, n = left < MAP_PAGES ? left : MAP_PAGES;
+		u64 left = p->len / MEM_PAGE - page, n = left < MEM_SCAN_PAGES ? left : MEM_SCAN_PAGES;
 		ssize_t got = pread(s->pagemap, s->map, n * sizeof s->map[0],
 				    (off_t)(((u64)p->host / MEM_PAGE + page) * sizeof s->map[0]));
 
 		s->first = page;
 		s->nr = got > 0 ? (u64)got / sizeof s->map[0] : 0;
 		if (!s->nr)
-			return true;
+			return PM_EXISTS;
 	}
-	return s->map[page - s->first] & PM_EXISTS;
+	return s->map[page - s->first];
 }
 
-static bool in_file(struct scan *s, u64 at)
+bool mem_scan_copied(struct mem_scan *s, const struct mem_part *p, u64 page)
+{
+	u64 e = entry(s, p, page);
+
+	return e & PM_EXISTS && !(e & PM_FILE);
+}
+
+static bool in_file(struct mem_scan *s, u64 at)
 {
 	off_t r;
 
@@ -95,8 +96,7 @@ static bool in_file(struct scan *s, u64 at)
 	return at >= s->data;
 }
 
-/* Start of a part. */
-static void scan_part(struct scan *s)
+void mem_scan_part(struct mem_scan *s)
 {
 	s->nr = 0;
 	s->data = s->data_end = 0;
@@ -104,18 +104,19 @@ static void scan_part(struct scan *s)
 
 /* -- saving ------------------------------------------------------------------------------ */
 
-static bool is_empty(struct scan *s, const struct mem_part *p, u64 at)
+static bool is_empty(struct mem_scan *s, const struct mem_part *p, u64 at)
 {
-	if (!in_page_map(s, p, at / MEM_PAGE) && !in_file(s, p->file + at))
+	if (!(entry(s, p, at / MEM_PAGE) & PM_EXISTS) && !in_file(s, p->file + at) &&
+	    !mem_is_own(s->mem, (p->file + at) / MEM_PAGE))
 		return true;
 	return is_zero(p->host + at);
 }
 
-static int save_part(const struct mem_part *p, struct scan *s, int fd, u64 *sum)
+static int save_part(const struct mem_part *p, struct mem_scan *s, int fd, u64 *sum)
 {
 	u64 start = 0, at;
 
-	scan_part(s);
+	mem_scan_part(s);
 	for (at = 0; at < p->len; at += MEM_PAGE) {
 		bool empty = is_empty(s, p, at);
 
@@ -132,7 +133,7 @@ static int save_part(const struct mem_part *p, struct scan *s, int fd, u64 *sum)
 int mem_save(const struct mem *m, int fd, u64 *ret_sum)
 {
 	struct mem_part part[MEM_PARTS];
-	struct scan s;
+	struct mem_scan s;
 	int r = 0;
 
 	if (ret_sum)
@@ -140,7 +141,7 @@ int mem_save(const struct mem *m, int fd, u64 *ret_sum)
 	if (ftruncate(fd, (off_t)mem_size(m)) < 0)
 		return -errno;
 	mem_parts(m, part);
-	scan_begin(&s, m);
+	mem_scan_begin(&s, m);
 	for (unsigned i = 0; i < MEM_PARTS && !r; i++)
 		r = save_part(&part[i], &s, fd, ret_sum);
 	return r;
@@ -149,24 +150,18 @@ int mem_save(const struct mem *m, int fd, u64 *ret_sum)
 u64 mem_sum(const struct mem *m)
 {
 	struct mem_part part[MEM_PARTS];
-	struct scan s;
+	struct mem_scan s;
 	u64 sum = 0;
 
 	mem_parts(m, part);
-	scan_begin(&s, m);
+	mem_scan_begin(&s, m);
 	for (unsigned i = 0; i < MEM_PARTS; i++) {
 		const struct mem_part *p = &part[i];
 
-		scan_part(&s);
+		mem_scan_part(&s);
 		for (u64 at = 0; at < p->len; at += MEM_PAGE)
 			if (!is_empty(&s, p, at))
 				sum += page_sum((p->file + at) / MEM_PAGE, p->host + at);
 	}
 	return sum;
-}
-
-int mem_freeze(struct mem *m, int fd, u64 *ret_sum)
-{
-	TRY(mem_save(m, fd, ret_sum));
-	return mem_refile(m, fd);
 }

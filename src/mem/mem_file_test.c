@@ -54,10 +54,11 @@ TEST(frozen_memory_goes_on_above_what_was_frozen)
 {
 	struct mem *m = busy_mem(), *n;
 	u64 sum = mem_sum(m), v = 42;
-	int fd = memfd_create("one", 0), again = memfd_create("two", 0);
+	int fd = memfd_create("one", 0), base = 0;
 
-	CHECK(m && fd >= 0 && again >= 0);
-	CHECK_EQ(mem_freeze(m, fd, NULL), 0);
+	CHECK(m && fd >= 0);
+	CHECK_EQ(mem_freeze(m, fd, &base), 0);
+	CHECK_EQ(base, -1); /* anonymous memory is frozen as a whole */
 	CHECK_EQ(mem_sum(m), sum);
 	CHECK(mem_write(m, 8192, &v, sizeof v));
 	CHECK(mem_sum(m) != sum);
@@ -65,10 +66,98 @@ TEST(frozen_memory_goes_on_above_what_was_frozen)
 	CHECK(n);
 	CHECK_EQ(mem_sum(n), sum);
 	mem_free(n);
-	sum = mem_sum(m);
-	CHECK_EQ(mem_freeze(m, again, NULL), 0); /* with pages of the file and of its own */
-	CHECK_EQ(mem_sum(m), sum);
 	mem_free(m);
 	close(fd);
-	close(again);
+}
+
+/* A copy made of what mem_freeze() gave. */
+static struct mem *copy_of(int base, int fd)
+{
+	struct mem *n = mem_new_file(SIZE, base >= 0 ? base : fd, &e);
+
+	if (n && base >= 0 && mem_overlay(n, fd))
+		abort();
+	return n;
+}
+
+TEST(memory_frozen_again_writes_only_what_changed)
+{
+	struct mem *m = busy_mem(), *n;
+	u64 v = 42, zero[MEM_PAGE / 8] = { 0 }, sum;
+	int fd[4], base[4];
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct stat st;
+
+		fd[i] = memfd_create("frozen", 0);
+		CHECK_EQ(mem_freeze(m, fd[i], &base[i]), 0);
+		CHECK_EQ(base[i] >= 0, i > 0);
+		CHECK(!fstat(fd[i], &st) && (i == 0 || st.st_size < 64 * (off_t)MEM_PAGE));
+		sum = mem_sum(m);
+		n = copy_of(base[i], fd[i]);
+		CHECK(n);
+		CHECK(!memcmp(mem_ptr(n, 0, SIZE), mem_ptr(m, 0, SIZE), SIZE));
+		/* The parent and the copy go on, each for itself; the next one has what changed. */
+		CHECK(mem_write(n, 0, &v, sizeof v));
+		mem_free(n);
+		CHECK_EQ(mem_sum(m), sum);
+		v = i + 100;
+		CHECK(mem_write(m, i * 100 * MEM_PAGE, &v, sizeof v));
+		CHECK(mem_write(m, SIZE - 8, &v, sizeof v));
+		CHECK(mem_write(m, 5 * MEM_PAGE, zero, MEM_PAGE)); /* zeroes are a change too */
+		CHECK(mem_discard(m, (1000 + i) * MEM_PAGE, 2 * MEM_PAGE));
+		CHECK(mem_sum(m) != sum);
+	}
+	mem_free(m);
+	for (unsigned i = 0; i < 4; i++) {
+		close(fd[i]);
+		if (base[i] >= 0)
+			close(base[i]);
+	}
+}
+
+TEST(memory_that_changed_much_is_frozen_as_a_whole)
+{
+	struct mem *m = busy_mem(), *n;
+	int one = memfd_create("one", 0), two = memfd_create("two", 0), base = 0;
+
+	CHECK_EQ(mem_freeze(m, one, &base), 0);
+	for (u64 gpa = 0; gpa < SIZE; gpa += 4 * MEM_PAGE)
+		CHECK(mem_write(m, gpa, "x", 1));
+	CHECK_EQ(mem_freeze(m, two, &base), 0);
+	CHECK_EQ(base, -1);
+	n = copy_of(base, two);
+	CHECK(n && mem_sum(n) == mem_sum(m));
+	mem_free(n);
+	mem_free(m);
+	close(one);
+	close(two);
+}
+
+TEST(a_file_of_changes_that_makes_no_sense_is_refused)
+{
+	struct mem *m = busy_mem(), *n;
+	int one = memfd_create("one", 0), two = memfd_create("two", 0), base = 0;
+	struct stat st;
+	u8 byte, flipped;
+
+	CHECK_EQ(mem_freeze(m, one, &base), 0);
+	CHECK(mem_write(m, 77 * MEM_PAGE, "x", 1));
+	CHECK_EQ(mem_freeze(m, two, &base), 0);
+	CHECK(base >= 0 && !fstat(two, &st));
+	n = mem_new_file(SIZE, base, &e);
+	for (off_t at = MEM_PAGE + 8; at < st.st_size; at++) { /* from the length of the run on */
+		CHECK(pread(two, &byte, 1, at) == 1);
+		flipped = byte ^ 0x80;
+		CHECK(pwrite(two, &flipped, 1, at) == 1);
+		CHECK(mem_overlay(n, two) < 0);
+		CHECK(pwrite(two, &byte, 1, at) == 1);
+	}
+	CHECK_EQ(mem_overlay(n, one), -22); /* a memory file is none */
+	CHECK_EQ(mem_overlay(n, two), 0);
+	mem_free(n);
+	mem_free(m);
+	close(one);
+	close(two);
+	close(base);
 }

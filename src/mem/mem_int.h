@@ -11,6 +11,13 @@ int mem_file(const struct mem *m);
 /* The descriptor that keeps the notes of what was written; -1 = all pages count as written. */
 void mem_set_tracker(struct mem *m, int fd);
 
+/*
+ * Page number @page of a memory file: RAM's page is not that of mem_file(), but of another file, or was
+ * discarded. mem_own() says so of @nr of them.
+ */
+bool mem_is_own(const struct mem *m, u64 page);
+void mem_own(struct mem *m, u64 page, u64 nr);
+
 /* All of [p, p + len) at offset @at of @fd. */
 int mem_write_file(int fd, const u8 *p, u64 len, u64 at) MUST_CHECK;
 
@@ -22,5 +29,23 @@ int mem_pagemap(void);
  * negative errno; if the first piece cannot be mapped, RAM is as before.
  */
 int mem_refile(struct mem *m, int fd) MUST_CHECK;
+
+/* -- what the host's page map says (mem_file.c) ------------------------------------------ */
+
+#define MEM_SCAN_PAGES 2048 /* entries read at once */
+
+struct mem_scan {
+	const struct mem *mem;
+	int pagemap;	    /* -1 = not to be had: every page may be there */
+	int file;	    /* under RAM, -1 = none */
+	u64 data, data_end; /* the file's next run of data, offsets */
+	u64 first, nr;	    /* pages of the part that map[] describes */
+	u64 map[MEM_SCAN_PAGES];
+};
+
+void mem_scan_begin(struct mem_scan *s, const struct mem *m);
+void mem_scan_part(struct mem_scan *s); /* at the start of each part; then pages in their order */
+/* The host made a copy of page @page of the part: it was written, or is anonymous. */
+bool mem_scan_copied(struct mem_scan *s, const struct mem_part *p, u64 page);
 
 #endif

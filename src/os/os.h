@@ -139,7 +139,7 @@ int fd_listen_unix(const char *path, int backlog, struct err *e) MUST_CHECK;
 /* The same, connected to @path at once or not at all; or negative errno. */
 int fd_connect_unix(const char *path) MUST_CHECK;
 
-#define FD_PASS_MAX 16
+#define FD_PASS_MAX 17
 
 /* One message with @nr descriptors attached (0..FD_PASS_MAX); at least one byte of data. */
 int fd_send(int sock, const void *buf, size_t len, const int *fds, unsigned nr) MUST_CHECK;
@@ -159,6 +159,9 @@ struct proc_spec {
 	const char *path;	/* looked up in PATH if it has no slash */
 	const char *const *argv; /* NULL-terminated */
 	const char *const *envp; /* NULL = ours */
+	int (*fn)(void *ctx);	 /* in place of a program: the child exits with what it returns; the
+				    calling process has one thread and nothing in stdio's buffers */
+	void *ctx;
 	const struct proc_fd *fd; /* everything else is closed, 0-2 are inherited unless mapped */
 	unsigned nr_fd;
 	bool die_with_us; /* SIGKILL when the calling thread ends */

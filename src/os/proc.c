@@ -2,7 +2,8 @@
 /*
  * proc.c - child processes with exactly the descriptors they are given (see os.h)
  *
- * Between fork() and exec only system calls are made. A failed exec reports its
+ * Between fork() and exec only system calls are made; a child without exec is for callers with one
+ * thread. A failed exec reports its
  * errno through a pipe that a successful one closes.
  */
 #include "os/os.h"
@@ -19,6 +20,20 @@
 #include <unistd.h>
 
 #define MAX_MAP 64
+
+/* No program follows: what it would not get is closed now. */
+static void close_rest(const struct proc_spec *s, int top)
+{
+	for (int fd = 3; fd < top; fd++) {
+		bool mapped = false;
+
+		for (unsigned i = 0; i < s->nr_fd; i++)
+			mapped |= s->fd[i].dst == fd;
+		if (!mapped)
+			close(fd);
+	}
+	syscall(SYS_close_range, top, ~0u, 0);
+}
 
 /* Move the mapped descriptors to their numbers; close everything else above 2. */
 static int child_fds(const struct proc_spec *s, int *report)
@@ -41,6 +56,8 @@ static int child_fds(const struct proc_spec *s, int *report)
 	for (unsigned i = 0; i < s->nr_fd; i++)
 		if (dup2(tmp[i], s->fd[i].dst) < 0)
 			return -1;
+	if (s->fn)
+		close_rest(s, top);
 	return 0;
 }
 
@@ -67,7 +84,10 @@ static void NORETURN child(const struct proc_spec *s, int report, pid_t parent)
 			_exit(127);
 	}
 	child_signals();
-	if (!child_fds(s, &report))
+	err = child_fds(s, &report);
+	if (!err && s->fn)
+		exit(s->fn(s->ctx));
+	if (!err)
 		execvpe(s->path, (char *const *)s->argv,
 			s->envp ? (char *const *)s->envp : environ);
 	err = errno;

@@ -163,6 +163,11 @@ static struct mem *map_memory(const struct snap_machine *m, const struct snapsho
 	if (check_memory_file(m, o->mem_fd, e))
 		return NULL;
 	mem = mem_new_file(m->memory, o->mem_fd, e);
+	if (mem && o->over_fd >= 0 && mem_overlay(mem, o->over_fd)) {
+		err_set(e, EINVAL, "its changed pages cannot be used");
+		mem_free(mem);
+		return NULL;
+	}
 	if (mem && o->verify && m->mem_sum && mem_sum(mem) != m->mem_sum) {
 		err_set(e, EINVAL, "damaged: its checksum does not match");
 		mem_free(mem);
@@ -365,6 +370,7 @@ struct vm *vm_new_from_snapshot(struct vm_config *c, const struct snapshot_load 
 		err_wrap(e, "snapshot: state file");
 		return NULL;
 	}
+	cpu_tsc_hint(s.m.tsc_khz);
 	vm = make(c, o, &s, e);
 	if (!vm)
 		err_wrap(e, "snapshot");

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* snap_save.c - a paused machine to two files: see snapshot.h */
 #include "blk/live.h"
-#include "blk/live.h"
 #include "cpu/x86_state.h"
 #include "vmm/snap_int.h"
 #include "vmm/snapshot.h"
@@ -105,8 +104,8 @@ static int save_memory(struct vm *vm, const struct snapshot_save *o, u64 *ret_su
 
 	if (o->diff)
 		r = mem_save_dirty(vm->mem, o->mem_fd);
-	else if (o->freeze)
-		r = mem_freeze(vm->mem, o->mem_fd, NULL);
+	else if (o->ret_base)
+		r = mem_freeze(vm->mem, o->mem_fd, o->ret_base);
 	else
 		r = mem_save(vm->mem, o->mem_fd, ret_sum);
 	if (!r && !o->diff && mem_is_tracked(vm->mem))
@@ -170,7 +169,7 @@ static int check(const struct vm *vm, const struct snapshot_save *o, struct err 
 			       "snapshot: memory hot-plug, pmem and vhost-user cannot be saved");
 	if (*vm->cfg->firmware.path)
 		return err_set(e, ENOTSUP, "snapshot: a machine with --firmware cannot be saved");
-	for (u32 i = 0; i < vm->cfg->nr_disks && o->freeze; i++)
+	for (u32 i = 0; i < vm->cfg->nr_disks && o->ret_base; i++)
 		if (!vm->cfg->disk[i].read_only && !vm->cfg->disk[i].snapshot)
 			return err_set(e, ENOTSUP, "disk %.100s: is written in place, so copies "
 				       "cannot share it: want it readonly or snapshot",

@@ -31,7 +31,11 @@ struct snapshot_save {
 	int mem_fd;   /* a difference may be laid over a full memory file: that file */
 	bool diff;    /* pages written since the last snapshot or the load */
 	bool sync;    /* the files are on stable storage at the return */
-	bool freeze;  /* the machine goes on above mem_fd, which must not change any more */
+	/*
+	 * The machine goes on above mem_fd, which must not change any more; *ret_base as
+	 * mem_freeze() sets it. NULL: it goes on as it is.
+	 */
+	int *ret_base;
 	/*
 	 * An empty file for each disk in snapshot mode, in their order: what was written
 	 * there (blk_save_layer()). Fewer than there are disks: ENOTSUP.
@@ -59,6 +63,7 @@ struct snapshot_load {
 	int state_fd; /* borrowed */
 	enum snapshot_backend backend;
 	int mem_fd;   /* memory file, or connected socket; borrowed */
+	int over_fd;  /* pages to lay over the memory file (mem_freeze()); -1 = none; borrowed */
 	int uffd_dev; /* SNAPSHOT_MEM_UFFD in a jail: /dev/userfaultfd; 0 = opened here */
 	bool track_dirty;    /* a difference may be saved later */
 	bool verify;	     /* memory file: compare with the checksum in the state file */

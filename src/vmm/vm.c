@@ -362,6 +362,7 @@ struct vm *vm_new(struct vm_config *c, struct err *e)
 		.state_fd = r->state_fd,
 		.backend = r->uffd ? SNAPSHOT_MEM_UFFD : SNAPSHOT_MEM_FILE,
 		.mem_fd = r->mem_fd,
+		.over_fd = r->over_fd,
 		.track_dirty = c->track_dirty,
 		.verify = r->verify,
 		.advance_clocks = !r->keep_clocks,
