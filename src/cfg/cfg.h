@@ -225,6 +225,7 @@ struct vm_config {
 	struct bucket_config serial_limit; /* what the guest writes beyond is dropped */
 	i32 control_fd;	    /* listening: the API for this running VM; -1 = none */
 	u32 transport;	    /* enum cfg_transport, of virtio devices */
+	bool agent; /* a port for an agent in the guest, which is told of restores and forks */
 	bool track_dirty;   /* so that snapshots may be differences */
 	bool boot_timer;    /* the page at 0xc0000000 that stops the clock of the boot */
 	bool reset_is_end;  /* a reset by the guest ends the VM */

@@ -254,6 +254,12 @@ static int set_name(struct vm_config *c, const char *val, struct err *e)
 	return copy_str(c->name, sizeof c->name, "--name", val, e);
 }
 
+static int set_agent(struct vm_config *c, const char *val UNUSED, struct err *e UNUSED)
+{
+	c->agent = true;
+	return 0;
+}
+
 static int set_track_dirty(struct vm_config *c, const char *val UNUSED, struct err *e UNUSED)
 {
 	c->track_dirty = true;
@@ -351,6 +357,8 @@ static const struct option_def options[] = {
 	{ "--serial", "stdio|pty|unix:PATH|file:PATH|none", "first serial port (stdio)",
 	  set_serial },
 	{ "--name", "NAME", "name of the VM", set_name },
+	{ "--agent", NULL, "a port for an agent in the guest, which is told of restores and forks",
+	  set_agent },
 	{ "--track-dirty", NULL, "note what the guest writes, for vireo snapshot --diff",
 	  set_track_dirty },
 	{ "--debug-exit", NULL, "isa-debug-exit device at port 0xf4", set_debug_exit },

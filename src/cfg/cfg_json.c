@@ -227,6 +227,7 @@ static const struct key vm_keys[] = {
 	KEY_LIST(struct vm_config, vhost, nr_vhosts, vhost_keys),
 	KEY(struct vm_config, transport),
 	KEY(struct vm_config, track_dirty),
+	KEY(struct vm_config, agent),
 	KEY(struct vm_config, boot_timer),
 	KEY(struct vm_config, reset_is_end),
 	KEY(struct vm_config, debug_exit),

@@ -353,6 +353,7 @@ static int boot_quickstart(struct vm_config *c, struct err *e)
 	strcpy(c->kernel.path, q.kernel);
 	strcpy(c->initrd[0].path, q.initrd);
 	c->nr_initrds = 1;
+	c->agent = !c->nr_command;
 	TRY(open_kernel_file("quick-start guest", &c->kernel, e));
 	TRY(open_kernel_file("quick-start guest", &c->initrd[0], e));
 	return quickstart_cmdline(c, e);

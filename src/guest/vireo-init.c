@@ -20,7 +20,10 @@
 #include <net/if.h>
 #include <net/route.h>
 #include <linux/input.h>
+#include <linux/random.h>
+#include <net/if_arp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/signalfd.h>
@@ -216,6 +220,8 @@ static void load_drivers(bool for_command)
 		if (d->d_name[0] == '.' || slurp(path, id, sizeof(id)) < 0)
 			continue;
 		type = strtol(id, NULL, 16);
+		if (!for_command && type == VIRTIO_ID_CONSOLE)
+			continue; /* only watch_notices() needs it */
 		if (for_command && type == VIRTIO_ID_RNG)
 			continue; /* RDRAND has seeded the kernel; saves the time */
 		snprintf(key, sizeof(key), "v%ld", type);
@@ -384,6 +390,169 @@ static void child_signals(void)
 	signal(SIGPIPE, SIG_DFL);
 }
 
+/* -- notices: this machine is a copy now (docs/guest-agent.md) -- */
+
+#define NOTICE_PORT "vireo.notice"
+#define NOTICE_MAX  4096 /* longest frame */
+
+static void add_seed(const char *hex)
+{
+	uint32_t raw[(sizeof(struct rand_pool_info) + 256) / 4] = { 0 };
+	struct rand_pool_info *pool = (void *)raw;
+	int n = 0, fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+	unsigned byte;
+
+	while (n < 256 && sscanf(hex + 2 * n, "%2x", &byte) == 1)
+		((uint8_t *)pool->buf)[n++] = (uint8_t)byte;
+	pool->buf_size = n;
+	pool->entropy_count = 8 * n;
+	if (fd < 0 || ioctl(fd, RNDADDENTROPY, pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
+		say("/dev/urandom", strerror(errno));
+	explicit_bzero(raw, sizeof(raw));
+	if (fd >= 0)
+		close(fd);
+}
+
+/* The host moved our clocks on; what it cannot have moved is set if it is off by much. */
+static void step_clock(const char *text)
+{
+	struct timespec now, then = { 0 };
+	long long sec, ns;
+
+	if (sscanf(text, "%lld.%lld", &sec, &ns) != 2)
+		return;
+	then.tv_sec = sec;
+	then.tv_nsec = ns;
+	clock_gettime(CLOCK_REALTIME, &now);
+	ns = (now.tv_sec - sec) * 1000 + (now.tv_nsec - ns) / 1000000;
+	if ((ns > 500 || ns < -500) && clock_settime(CLOCK_REALTIME, &then) < 0)
+		say("clock", strerror(errno));
+}
+
+/* "N AA:BB:CC:DD:EE:FF" for ethN. */
+static void set_mac(const char *text)
+{
+	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq r = { 0 };
+	unsigned n, b[6];
+
+	if (sscanf(text, "%u %x:%x:%x:%x:%x:%x", &n, b, b + 1, b + 2, b + 3, b + 4, b + 5) == 7) {
+		snprintf(r.ifr_name, IFNAMSIZ, "eth%u", n % 100);
+		r.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+		for (int i = 0; i < 6; i++)
+			r.ifr_hwaddr.sa_data[i] = (char)b[i];
+		if (ioctl(s, SIOCSIFHWADDR, &r) < 0 && errno != ENODEV)
+			say(r.ifr_name, strerror(errno));
+	}
+	if (s >= 0)
+		close(s);
+}
+
+/* Strings, each ended by a zero byte; the first character is its kind. */
+static void obey_notice(char *p, const char *end)
+{
+	for (; p < end; p += strlen(p) + 1) {
+		if (*p == 's')
+			add_seed(p + 1);
+		else if (*p == 'w')
+			step_clock(p + 1);
+		else if (*p == 'm')
+			set_mac(p + 1);
+		else if (*p == 'h' && sethostname(p + 1, strlen(p + 1)) < 0)
+			say("host name", strerror(errno));
+	}
+}
+
+static int open_port(const char *wanted)
+{
+	DIR *dir = opendir("/sys/class/virtio-ports");
+	struct dirent *d;
+	int fd = -1;
+
+	while (dir && fd < 0 && (d = readdir(dir))) {
+		char path[300], name[64];
+
+		snprintf(path, sizeof(path), "/sys/class/virtio-ports/%.200s/name", d->d_name);
+		if (d->d_name[0] == '.' || slurp(path, name, sizeof(name)) < 0 ||
+		    strcmp(name, wanted))
+			continue;
+		snprintf(path, sizeof(path), "/dev/%.200s", d->d_name);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+	}
+	if (dir)
+		closedir(dir);
+	return fd;
+}
+
+/* One frame: type, three zeroes, le32 length, payload. What is none is dropped as a whole. */
+static bool read_notice(int fd)
+{
+	static char buf[NOTICE_MAX + 1];
+	size_t have = 0, len;
+	uint32_t le;
+	ssize_t n;
+
+	for (;;) {
+		n = read(fd, buf + have, NOTICE_MAX - have);
+		if (n <= 0)
+			return n < 0 && errno == EINTR;
+		have += (size_t)n;
+		memcpy(&le, buf + 4, sizeof(le));
+		len = le32toh(le);
+		if (have < 8)
+			continue;
+		if (len > NOTICE_MAX - 8)
+			return true;
+		if (have >= 8 + len)
+			break;
+	}
+	buf[8 + len] = 0;
+	if (buf[0] == 'N')
+		obey_notice(buf + 8, buf + 8 + len);
+	explicit_bzero(buf, sizeof(buf));
+	return true;
+}
+
+/*
+ * A process of its own, which runs before any other as soon as a notice is there: whoever reads
+ * random numbers then gets this machine's.
+ */
+static void watch_notices(void)
+{
+	int fd = -1;
+
+	load_key(module_list, "v3");
+	for (int tries = 0; fd < 0 && tries < 1000; tries++) {
+		fd = open_port(NOTICE_PORT);
+		if (fd < 0)
+			nap_us(10000);
+	}
+	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 99 }) < 0 ||
+	    mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
+		say(NOTICE_PORT, strerror(errno));
+	while (fd >= 0 && read_notice(fd))
+		;
+	_exit(0);
+}
+
+static bool has_console_device(void)
+{
+	DIR *dir = opendir("/sys/bus/virtio/devices");
+	struct dirent *d;
+	bool found = false;
+
+	while (dir && (d = readdir(dir))) {
+		char path[300], id[16];
+
+		snprintf(path, sizeof(path), "/sys/bus/virtio/devices/%.200s/device", d->d_name);
+		if (d->d_name[0] != '.' && slurp(path, id, sizeof(id)) >= 0)
+			found |= strtol(id, NULL, 16) == VIRTIO_ID_CONSOLE;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
 /* -- interactive shell -- */
 
 static void banner(void)
@@ -482,6 +651,8 @@ static void run_shell(void)
 		shell_child();
 	if (fork() == 0)
 		power_button();
+	if (has_console_device() && fork() == 0)
+		watch_notices();
 	for (;;) {
 		pid_t pid = wait(NULL);
 

@@ -12,7 +12,7 @@
  * 20-23 (HPET) to the I/O APIC only.
  *
  * PCI slots: 0 host bridge, 1 rng, 2-5 net, 6-21 disk, 22-25 shared directories, 26
- * console of the guest agent, 27 vsock, 28 balloon, 29 memory hot-plug, 30 and 31 pmem.
+ * console of the guest's agent, 27 vsock, 28 balloon, 29 memory hot-plug, 30 and 31 pmem.
  */
 #include "base/bits.h"
 #include "base/log.h"
@@ -21,6 +21,7 @@
 #include "dev/virtio/virtio.h"
 #include "net/net.h"
 #include "vmm/agent.h"
+#include "vmm/notice.h"
 #include "vmm/vmm_int.h"
 
 #include <errno.h>
@@ -447,10 +448,13 @@ static int plug_virtio_devices(struct vm *vm, struct err *e)
 
 		TRY(plug_virtio(vm, SLOT_VSOCK, &virtio_vsock_class, "vsock", &c, e));
 	}
-	if (vm->agent) {
+	if (vm->agent || vm->notice) {
 		struct virtio_console_cfg c;
 
-		agent_ports(vm->agent, &c);
+		if (vm->agent)
+			agent_ports(vm->agent, &c);
+		else
+			notice_port(vm->notice, &c);
 		TRY(plug_virtio(vm, SLOT_AGENT, &virtio_console_class, "agent", &c, e));
 	}
 	TRY(plug_vhosts(vm, e));

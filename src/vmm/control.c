@@ -77,6 +77,7 @@ int vm_resume(struct vm *vm, struct err *e)
 	TRY(vm_lock(vm, e));
 	if (vm->paused) {
 		vm->paused = false;
+		vm_tell_guest(vm);
 		vcpus_resume(vm);
 	}
 	vm_unlock(vm);

@@ -324,8 +324,9 @@ static int load(struct vm *vm, struct state *s, const struct snapshot_load *o, s
 	pthread_mutex_unlock(&vm->lock);
 	if (r)
 		return r;
-	vm->restored = true;
+	vm->restored = vm->untold = true;
 	vm->cfg->track_dirty = o->track_dirty;
+	vm->cfg->restore.keep_clocks = !o->advance_clocks;
 	memcpy(vm->snap_id, s->m.id, sizeof vm->snap_id);
 	if (o->paused) {
 		vm->paused = true;

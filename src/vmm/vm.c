@@ -8,6 +8,7 @@
 #include "net/net.h"
 #include "os/opener.h"
 #include "vmm/agent.h"
+#include "vmm/notice.h"
 #include "vmm/snapshot.h"
 #include "vmm/vmm_int.h"
 
@@ -201,6 +202,7 @@ static void do_reset(struct task *t)
 		return;
 	}
 	vcpus_pause(vm);
+	notice_reset(vm->notice);
 	for (u32 i = 0; i < vm->cfg->nr_disks; i++)
 		blk_drain(vm->blk[i]);
 	if (vm_power_on(vm, &e))
@@ -295,10 +297,12 @@ static int open_agent(struct vm *vm, struct err *e)
 		.ctx = vm,
 	};
 
-	if (!vm->cfg->nr_command)
-		return 0;
-	vm->agent = agent_new(&c, e);
-	return vm->agent ? 0 : -e->code;
+	if (vm->cfg->nr_command) {
+		vm->agent = agent_new(&c, e);
+		return vm->agent ? 0 : -e->code;
+	}
+	vm->notice = vm->cfg->agent ? notice_new(e) : NULL;
+	return vm->notice || !vm->cfg->agent ? 0 : -e->code;
 }
 
 static int watch_signals(struct vm *vm, struct err *e)
@@ -407,6 +411,13 @@ static void say_ready(struct vm *vm)
 	fd_close(&vm->cfg->ready_fd);
 }
 
+void vm_tell_guest(struct vm *vm)
+{
+	if (vm->untold)
+		notice_send(vm);
+	vm->untold = false;
+}
+
 static void start_back_ends(struct vm *vm)
 {
 	chr_start(vm->serial);
@@ -448,6 +459,8 @@ int vm_start(struct vm *vm, struct err *e)
 		start_back_ends(vm);
 		if (vm->restored)
 			board_resume(vm);
+		if (!vm->paused)
+			vm_tell_guest(vm);
 		vm->powered = true;
 		vm->start_ns = os_now_ns();
 	}
@@ -497,6 +510,7 @@ void vm_free(struct vm *vm)
 	disks_stop(vm);
 	board_free(vm);
 	agent_free(vm->agent);
+	notice_free(vm->notice);
 	ends_close(vm);
 	memory_close(vm);
 	for (u32 i = 0; i < vm->cfg->nr_nets; i++) {

@@ -23,6 +23,7 @@
 struct agent;
 struct blk;
 struct mmds;
+struct notice;
 struct net_port;
 struct opener;
 struct pci_host;
@@ -82,6 +83,7 @@ struct vm {
 							     the job, if it succeeds */
 	} disk[CFG_DISKS];
 	struct agent *agent; /* "-- CMD" */
+	struct notice *notice; /* the guest is told of restores and forks; NULL: has no port for it */
 	struct opener *opener; /* opens names for us from outside the jail; NULL = not needed */
 	bool opener_borrowed;
 	struct vsock_backend *vsock;
@@ -109,6 +111,7 @@ struct vm {
 	struct watch pager; /* who brings pages: the socket, and */
 	int pager_uffd;	    /* what it serves; -1 = RAM is all here */
 	bool restored; /* from a snapshot: vm_start() does not power on */
+	bool untold; /* and has not run since: the guest is told when it does */
 	bool powered; /* vm_start() was successful */
 	u64 start_ns; /* when, os_now_ns() */
 	struct task reset_task;
@@ -228,6 +231,8 @@ void pager_end(struct vm *vm);
 void vm_end(struct vm *vm, enum vm_end end, int status);
 void vm_fail(struct vm *vm, const struct err *e); /* vm_end(VM_FAILED) with its reason */
 void vm_request_reset(struct vm *vm);
+/* Lock held: the guest is about to run; if it was restored, tell it once. */
+void vm_tell_guest(struct vm *vm);
 /* Everything to power-on values and the kernel in memory; the vCPUs are not running. */
 int vm_power_on(struct vm *vm, struct err *e) MUST_CHECK;
 /* Up to @len random bytes; returns how many. */

@@ -6,7 +6,7 @@ _vireo_run() {
   local opts="--engine --cpus --cpu --code-cache --perf-map --trace --memory --kernel --firmware --initrd
     --initrd-args --cmdline --disk --net --share --balloon --vsock
     --transport --boot-timer --mmds --pmem --hotplug-memory --vhost-user
-    --serial --jail --name --debug-exit --test-device --json --help -v --"
+    --serial --jail --name --agent --debug-exit --test-device --json --help -v --"
   case $prev in
     --engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")) ;;
     --jail) COMPREPLY=($(compgen -W "on off report" -- "$cur")) ;;
