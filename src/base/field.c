@@ -95,16 +95,28 @@ size_t field_saved_size(const struct field *f)
 	return n;
 }
 
-static const struct field *find(const struct field *f, const u8 *name, size_t nl)
+static bool is_named(const struct field *f, const u8 *name, size_t nl)
 {
-	for (; f->name; f++)
-		if (f->type != FIELD_SKIP && strlen(f->name) == nl && !memcmp(f->name, name, nl))
-			return f;
-	return NULL;
+	return f->type != FIELD_SKIP && strlen(f->name) == nl && !memcmp(f->name, name, nl);
+}
+
+/* From *@next on, where it is if nothing was left out, then from the start; *@next follows it. */
+static const struct field *find(const struct field *tab, const struct field **next, const u8 *name,
+				size_t nl)
+{
+	const struct field *f = *next;
+
+	while (f->name && !is_named(f, name, nl))
+		f++;
+	for (f = f->name ? f : tab; f->name && !is_named(f, name, nl);)
+		f++;
+	*next = f->name ? f + 1 : tab;
+	return f->name ? f : NULL;
 }
 
 /* Decode one (name, value) pair at buf; returns the bytes it took, or -errno. */
-static int load_one(const struct field *tab, u8 *obj, const u8 *buf, size_t len, struct err *e)
+static int load_one(const struct field *tab, const struct field **next, u8 *obj, const u8 *buf,
+		    size_t len, struct err *e)
 {
 	size_t nl = buf[0], sz;
 	const struct field *f;
@@ -114,7 +126,7 @@ static int load_one(const struct field *tab, u8 *obj, const u8 *buf, size_t len,
 		return err_set(e, EINVAL, "truncated field name");
 	sz = (size_t)buf[nl + 1] | (size_t)buf[nl + 2] << 8;
 	val = buf + nl + 3;
-	f = find(tab, buf + 1, nl);
+	f = find(tab, next, buf + 1, nl);
 	if (!f)
 		return err_set(e, EINVAL, "unknown field '%.*s'", (int)nl, buf + 1);
 	if (sz != f->size || len - nl - 3 < sz)
@@ -127,18 +139,29 @@ static int load_one(const struct field *tab, u8 *obj, const u8 *buf, size_t len,
 	return (int)(nl + 3 + sz);
 }
 
+static size_t nr_fields(const struct field *f)
+{
+	size_t n = 0;
+
+	while (f[n].name)
+		n++;
+	return n;
+}
+
 int field_load(const struct field *tab, void *obj, size_t S_size, const u8 *buf, size_t len,
 	       struct err *e)
 {
+	const struct field *next = tab;
+	size_t at = 0, left = nr_fields(tab); /* a long stream of repeated ones would take long */
 	u8 *tmp = malloc(S_size);
-	size_t at = 0;
 	int r = 0;
 
 	if (!tmp)
 		return err_set(e, ENOMEM, "out of memory");
 	memcpy(tmp, obj, S_size);
 	while (at < len) {
-		r = load_one(tab, tmp, buf + at, len - at, e);
+		r = left-- ? load_one(tab, &next, tmp, buf + at, len - at, e)
+			   : err_set(e, EINVAL, "fields are repeated");
 		if (r < 0)
 			goto out;
 		at += (size_t)r;
