@@ -22,6 +22,11 @@ void disk_io_name(const struct disk_reader *d, u64 start, char ret[DISK_IO_NAME]
 	snprintf(ret, DISK_IO_NAME, "%" PRIxPTR ":%" PRIx64, (uintptr_t)d, start);
 }
 
+u64 disk_io_size(io_channel c)
+{
+	return ((const struct disk_io *)c->private_data)->d->size;
+}
+
 static errcode_t io_close(io_channel c)
 {
 	if (--c->refcount > 0)

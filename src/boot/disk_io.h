@@ -9,6 +9,8 @@
 
 #define DISK_IO_NAME 64
 
+u64 disk_io_size(io_channel c); /* bytes of the disk behind it */
+
 extern struct struct_io_manager disk_io_manager;
 
 /* The "file name" under which libext2fs opens the part of @d from byte @start on. */

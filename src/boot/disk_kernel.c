@@ -141,6 +141,16 @@ static bool newest_kernel(ext2_filsys fs, const char *dir, struct newest *best)
 	return best->name[0];
 }
 
+/* What is zero stays a hole: a file that is all holes costs no memory. */
+static int keep(int fd, const char *buf, size_t len)
+{
+	bool zero = !*buf && !memcmp(buf, buf + 1, len - 1);
+
+	if (zero)
+		return lseek(fd, (off_t)len, SEEK_CUR) < 0 ? -errno : 0;
+	return fd_write_full(fd, buf, len);
+}
+
 static int copy_out(ext2_file_t file, u64 size, int fd, const char *path, struct err *e)
 {
 	static char buf[1 << 20];
@@ -152,17 +162,20 @@ static int copy_out(ext2_file_t file, u64 size, int fd, const char *path, struct
 		if (r || !got)
 			return err_set(e, EIO, "disk: %s: %s", path,
 				       r ? error_message(r) : "ends early");
-		if (fd_write_full(fd, buf, got))
+		if (keep(fd, buf, got))
 			return err_set(e, errno ? errno : EIO, "disk: %s: cannot keep it in memory",
 				       path);
 		at += got;
 	}
-	if (lseek(fd, 0, SEEK_SET) < 0)
+	if (ftruncate(fd, (off_t)size) < 0 || lseek(fd, 0, SEEK_SET) < 0)
 		return err_set(e, errno, "disk: %s: %m", path);
 	return 0;
 }
 
-/* A file of @fs as a memfd. -ENOENT with *e set if it does not exist. */
+/*
+ * A file of @fs as a memfd, of at most @max bytes and no more than the disk has.
+ * -ENOENT with *e set if it does not exist.
+ */
 static int extract(ext2_filsys fs, const char *path, u64 max, int *ret, struct err *e)
 {
 	ext2_file_t file;
@@ -173,9 +186,10 @@ static int extract(ext2_filsys fs, const char *path, u64 max, int *ret, struct e
 	if (ext2fs_namei_follow(fs, EXT2_ROOT_INO, EXT2_ROOT_INO, path, &ino) ||
 	    ext2fs_file_open(fs, ino, 0, &file))
 		return err_set(e, ENOENT, "disk: %s: cannot be opened", path);
-	if (ext2fs_file_get_lsize(file, &size) || !size || size > max) {
+	if (ext2fs_file_get_lsize(file, &size) || !size || size > max ||
+	    size > disk_io_size(fs->io)) {
 		ext2fs_file_close(file);
-		return err_set(e, EINVAL, "disk: %s: empty or larger than %llu MiB", path,
+		return err_set(e, EINVAL, "disk: %s: empty, or larger than %llu MiB or the disk", path,
 			       (unsigned long long)max >> 20);
 	}
 	fd = fd_memfd("boot", 0);

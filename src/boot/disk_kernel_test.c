@@ -140,3 +140,39 @@ TEST(disk_kernel_survives_damaged_file_systems)
 	}
 	done(fd, mem, -1);
 }
+
+TEST(disk_kernel_takes_no_file_that_claims_more_than_the_disk_has)
+{
+	char root[DISK_ROOT_MAX];
+	struct err e = { 0 };
+	int fd, k = -1, i = -1;
+
+	if (!make_fs("echo kernel >t/boot/vmlinuz-1; truncate -s 1G t/boot/initrd.img-1")) {
+		test_skip("no mke2fs");
+		return;
+	}
+	fd = open_image("fs");
+	CHECK_EQ(disk_find_kernel(fd, &k, &i, root, &e), -EINVAL);
+	CHECK(strstr(e.msg, "/boot/initrd.img-1"));
+	CHECK(k == -1 && i == -1);
+	done(fd, k, i);
+}
+
+TEST(disk_kernel_keeps_holes_as_holes)
+{
+	char root[DISK_ROOT_MAX];
+	struct stat st = { 0 };
+	struct err e;
+	int fd, k = -1, i = -1;
+
+	if (!make_fs("echo kernel >t/boot/vmlinuz-1; truncate -s 3M t/boot/initrd.img-1")) {
+		test_skip("no mke2fs");
+		return;
+	}
+	fd = open_image("fs");
+	CHECK_EQ(disk_find_kernel(fd, &k, &i, root, &e), 0);
+	CHECK_EQ(fstat(i, &st), 0);
+	CHECK_EQ(st.st_size, 3 << 20);
+	CHECK_EQ(st.st_blocks, 0);
+	done(fd, k, i);
+}

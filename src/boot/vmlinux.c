@@ -107,6 +107,19 @@ static bool lz4_unpack(const u8 *in, size_t in_len, u8 *out, size_t size)
 	return at == size;
 }
 
+/* Can @len packed bytes make @size? What they cannot is not given memory first. */
+static bool plausible(const u8 *in, size_t len, size_t size)
+{
+	unsigned long long said;
+
+	if (size > VMLINUX_MAX)
+		return false;
+	if (get32(in) == LZ4_LEGACY)
+		return size / 255 <= len; /* a byte of a length stands for 255 bytes at most */
+	said = ZSTD_getFrameContentSize(in, len);
+	return said == size || said == ZSTD_CONTENTSIZE_UNKNOWN;
+}
+
 static bool unpack(const u8 *in, size_t in_len, u8 *out, size_t size)
 {
 	if (get32(in) == LZ4_LEGACY)
@@ -132,9 +145,9 @@ static bool payload(const u8 *image, size_t size, const u8 **ret, size_t *len)
 int vmlinux_extract(int fd, int out, struct err *e)
 {
 	struct stat st;
-	const u8 *image, *packed;
+	const u8 *image, *packed = NULL;
 	u8 *elf = NULL;
-	size_t len, size = 0;
+	size_t len = 0, size = 0;
 	int r = -ENOTSUP;
 
 	if (fstat(fd, &st) < 0 || st.st_size <= 0)
@@ -145,7 +158,7 @@ int vmlinux_extract(int fd, int out, struct err *e)
 	if (payload(image, (size_t)st.st_size, &packed, &len) &&
 	    (get32(packed) == LZ4_LEGACY || get32(packed) == ZSTD_MAGIC))
 		size = get32(packed + len - 4); /* the build appends the unpacked size */
-	if (size && size <= VMLINUX_MAX)
+	if (size && plausible(packed, len - 4, size))
 		elf = malloc(size);
 	if (elf && unpack(packed, len - 4, elf, size) && !memcmp(elf, "\177ELF", 4))
 		r = fd_write_full(out, elf, size);
