@@ -52,6 +52,7 @@ struct virtio_fs {
 	struct node *by_id[NR_BUCKETS], *by_path[NR_BUCKETS];
 	struct node root;
 	int fd[MAX_OPEN]; /* open files and directories, -1 = free */
+	u32 fd_end;	  /* all from here on are free */
 	u8 *req, *reply;  /* REQ_MAX, REPLY_MAX bytes */
 };
 
@@ -205,14 +206,15 @@ static void move_nodes(struct virtio_fs *f, const char *old, const char *new)
 
 static void free_all(struct virtio_fs *f)
 {
-	for (unsigned i = 0; i < NR_BUCKETS; i++)
+	for (unsigned i = 0; f->nr_nodes && i < NR_BUCKETS; i++)
 		while (f->by_id[i])
 			forget(f, f->by_id[i]->id, ~0ull);
-	for (unsigned i = 0; i < MAX_OPEN; i++) {
+	for (unsigned i = 0; i < f->fd_end; i++) {
 		if (f->fd[i] >= 0)
 			close(f->fd[i]);
 		f->fd[i] = -1;
 	}
+	f->fd_end = 0;
 }
 
 /* -- parts of messages ------------------------------------------------------------- */
@@ -299,6 +301,7 @@ static int keep_fd(struct virtio_fs *f, int fd, struct fuse_open_out *o)
 		if (f->fd[i] >= 0)
 			continue;
 		f->fd[i] = fd;
+		f->fd_end = f->fd_end > i ? f->fd_end : i + 1;
 		*o = (struct fuse_open_out){ .fh = i };
 		return 0;
 	}
@@ -851,6 +854,7 @@ static const struct field fs_state[] = {
 	FIELD_NOT_SAVED(struct virtio_fs, by_path),
 	FIELD_NOT_SAVED(struct virtio_fs, root),
 	FIELD_NOT_SAVED(struct virtio_fs, fd),
+	FIELD_NOT_SAVED(struct virtio_fs, fd_end),
 	FIELD_NOT_SAVED(struct virtio_fs, req),
 	FIELD_NOT_SAVED(struct virtio_fs, reply),
 	FIELD_END,
