@@ -184,10 +184,10 @@ static int move_dir(struct jail_dir *d, unsigned i, int tree)
 	char name[256];
 	int fd, r;
 
-	if (d->at)
-		snprintf(name, sizeof name, "%s", d->at + 1);
-	else
-		snprintf(name, sizeof name, "%u", i);
+	r = d->at ? snprintf(name, sizeof name, "%s", d->at + 1) :
+		    snprintf(name, sizeof name, "%u", i);
+	if (r >= (int)sizeof name)
+		return -ENAMETOOLONG;
 	TRY(make_path(name));
 	if (syscall(SYS_move_mount, tree, "", AT_FDCWD, name, MOVE_MOUNT_F_EMPTY_PATH))
 		return -errno;
