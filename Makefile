@@ -122,21 +122,20 @@ $B/jail-attack: tests/jail/attack.c $O/libvireo.a
 	$(call say,LINK)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
 
-$B/dev-fuzz: tests/fuzz/dev_fuzz.c $O/libvireo.a
-	$(call say,LINK)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
+# The fuzz targets as plain programs, which replay and bend inputs (tests/fuzz/target.h).
+FUZZ_parse-fuzz := parse_fuzz target
+FUZZ_peer-fuzz  := peer_fuzz peer_nbd peer_agent peer_vsock peer_mmds peer_vhost peer_share rig \
+		   fake_disk target
+FUZZ_state-fuzz := state_fuzz no_engine target
+FUZZ_disk-fuzz  := disk_fuzz mem_file
+FUZZ_dev-fuzz   := dev_fuzz fake_disk
+FUZZ_api-fuzz   := api_fuzz no_engine
+REPLAY_PROGS := $(addprefix $B/,parse-fuzz peer-fuzz state-fuzz disk-fuzz dev-fuzz api-fuzz)
 
-$B/api-fuzz: tests/fuzz/api_fuzz.c $O/libvireo.a
+.SECONDEXPANSION:
+$(REPLAY_PROGS): $B/%: $$(addprefix $O/tests/fuzz/,$$(addsuffix .c.o,$$(FUZZ_$$*))) $O/libvireo.a
 	$(call say,LINK)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
-
-$B/disk-fuzz: tests/fuzz/disk_fuzz.c tests/fuzz/mem_file.c $O/libvireo.a
-	$(call say,LINK)
-	$(Q)$(CC) $(filter-out -MMD -MP,$(CFLAGS)) $(LDFLAGS) -o $@ $^ $(LIBS_unit)
-
-$B/parse-fuzz: tests/fuzz/parse_fuzz.c $O/libvireo.a
-	$(call say,LINK)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -MF $O/$(@F).d -o $@ $< $O/libvireo.a $(LIBS_unit)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_unit)
 
 $O/%.c.o: src/%.c
 	$(call say,CC)
@@ -162,7 +161,9 @@ TEST_PROGS := $(addprefix $B/, \
 	disk-fuzz \
 	jail-attack \
 	parse-fuzz \
+	peer-fuzz \
 	snap-test \
+	state-fuzz \
 )
 
 check: deps
@@ -198,46 +199,47 @@ $O/%.h.ok: src/%.h
 run: all
 	$(Q)$B/vireo run
 
-# Coverage-guided fuzzing of the devices (clang, libFuzzer): make fuzz [TIME=seconds]
-FUZZ_SRCS := $(filter src/base/% src/jail/% src/mem/% src/dev/% src/os/% src/blk/% src/net/% src/ui/%,$(SRCS))
-PARSE_SRCS := $(filter src/base/% src/jail/% src/mem/% src/os/% src/fw/% src/cfg/% src/boot/% src/cpu/x86_state.c,$(SRCS))
-build/fuzz/dev-fuzz: tests/fuzz/dev_fuzz.c $(FUZZ_SRCS) $(HDRS)
-	$(call say,FUZZ)
-	$(Q)mkdir -p $(@D)/corpus
-	$(Q)clang $(filter-out -MMD -MP -Werror,$(CFLAGS)) -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=all -DLIBFUZZER -o $@ $(filter %.c,$^) $(LIBS_unit)
+# -- coverage-guided fuzzing with clang's libFuzzer: tests/fuzz/run knows the targets -------------
+#
+# The same sources, compiled once more; the engine of translated code is left out (what a guest
+# does to it is the differential tester's and the guests').
+FUZZ := build/fuzz
+FUZZ_CFLAGS := $(filter-out -Werror,$(CFLAGS)) -w -O1 -fno-sanitize-recover=all \
+	       -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -DLIBFUZZER
+FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined
+FUZZ_OBJS := $(patsubst src/%,$(FUZZ)/obj/%.o,$(filter-out src/cpu/soft/%,$(filter %.c,$(SRCS))))
+FUZZ_PROGS := $(addprefix $(FUZZ)/,parse-fuzz peer-fuzz state-fuzz disk-fuzz dev-fuzz api-fuzz)
 
-build/fuzz/disk-fuzz: tests/fuzz/disk_fuzz.c tests/fuzz/mem_file.c $(FUZZ_SRCS) $(HDRS)
-	$(call say,FUZZ)
-	$(Q)mkdir -p $(@D)
-	$(Q)clang $(filter-out -MMD -MP -Werror,$(CFLAGS)) -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=all -DLIBFUZZER -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION \
-		-o $@ $(filter %.c,$^) $(LIBS_unit)
-
-# One format for TIME seconds, from the corpus in the tree: make fuzz-disk-qcow2 [TIME=seconds]
-FUZZ_DISKS := $(addprefix fuzz-disk-,qcow2 vpc vhdx vdi vmdk luks)
-$(FUZZ_DISKS): fuzz-disk-%: build/fuzz/disk-fuzz $B/disk-fuzz
-	$(Q)mkdir -p build/fuzz/seeds build/fuzz/corpus-$* && $B/disk-fuzz seeds build/fuzz/seeds
-	$(Q)DISK_FUZZ_FORMAT=$* build/fuzz/disk-fuzz -max_total_time=$(or $(TIME),60) -max_len=65536 \
-		build/fuzz/corpus-$* tests/fuzz/corpus/disk/$* build/fuzz/seeds/$*
-
-build/fuzz/parse-fuzz: tests/fuzz/parse_fuzz.c $(PARSE_SRCS) $(HDRS)
+$(FUZZ)/obj/disk/mount.c.o: FUZZ_CFLAGS += -isystem /usr/include/fuse3
+$(FUZZ)/obj/%.c.o: src/%.c
 	$(call say,FUZZ)
 	$(Q)mkdir -p $(@D)
-	$(Q)clang $(filter-out -MMD -MP -Werror,$(CFLAGS)) -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=all -DLIBFUZZER -o $@ $(filter %.c,$^) $(LIBS_unit)
+	$(Q)clang $(FUZZ_CFLAGS) $(FUZZ_SANITIZE) -c -o $@ $<
 
-# One parser after the other, from the committed corpora; new inputs stay in build/fuzz.
-fuzz-parse: build/fuzz/parse-fuzz $B/parse-fuzz
-	$(Q)for p in $$($B/parse-fuzz list); do mkdir -p build/fuzz/parse-$$p; echo "== $$p"; \
-		PARSER=$$p build/fuzz/parse-fuzz -max_total_time=$(or $(TIME),60) -max_len=262144 \
-			build/fuzz/parse-$$p tests/fuzz/corpus/parse/$$p || exit 1; done
+$(FUZZ)/obj/tests/%.c.o: tests/fuzz/%.c
+	$(call say,FUZZ)
+	$(Q)mkdir -p $(@D)
+	$(Q)clang $(FUZZ_CFLAGS) $(FUZZ_SANITIZE) -c -o $@ $<
 
+$(FUZZ)/libvireo.a: $(FUZZ_OBJS)
+	$(call say,AR)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(FUZZ_PROGS): $(FUZZ)/%: $$(addprefix $(FUZZ)/obj/tests/,$$(addsuffix .c.o,$$(FUZZ_$$*))) $(FUZZ)/libvireo.a
+	$(call say,LINK)
+	$(Q)clang -pie -pthread -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS_unit)
+
+fuzz-progs: $(FUZZ_PROGS) $B/disk-fuzz # which makes seeds
+
+# Every target, or those in T, for TIME seconds each: make fuzz [TIME=60] [T="qcow2 mmds"]
 fuzz:
-	$(Q)tools/deps fuzz
-	$(Q)for t in $(FUZZ_DISKS) fuzz-parse; do $(MAKE) --no-print-directory $$t || exit 1; done
-	$(Q)$(MAKE) --no-print-directory build/fuzz/dev-fuzz
-	$(Q)build/fuzz/dev-fuzz -max_total_time=$(or $(TIME),60) -max_len=4096 build/fuzz/corpus
+	$(Q)tools/deps build && tools/deps fuzz
+	$(Q)$(MAKE) --no-print-directory fuzz-progs
+	$(Q)tests/fuzz/run --time $(or $(TIME),60) $(T)
+
+# The same as a suite, for a machine that checks every change: a minute for each target.
+check-fuzz:
+	$(Q)$(MAKE) --no-print-directory fuzz TIME=$(or $(TIME),60)
 
 # Options by ARGS, such as make bench ARGS="--quick --only user" (tests/bench/run --help)
 bench: deps
@@ -261,6 +263,6 @@ help:
 clean:
 	rm -rf build
 
-.PHONY: fuzz-parse guests nd-long all bench fuzz $(FUZZ_DISKS) progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
+.PHONY: guests nd-long all bench fuzz fuzz-progs check-fuzz progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
 .SECONDARY:
--include $(wildcard $O/cmd/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(LOCKSTEP_OBJS:.o=.d) $(SNAP_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))
+-include $(wildcard $O/cmd/*.d $O/tests/fuzz/*.d) $(wildcard $(FUZZ)/obj/*/*.d $(FUZZ)/obj/*/*/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(LOCKSTEP_OBJS:.o=.d) $(SNAP_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))

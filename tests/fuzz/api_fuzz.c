@@ -2,7 +2,7 @@
 /*
  * api_fuzz.c - the HTTP API under mutated requests
  *
- * usage: api-fuzz [--seed N] [--count N]
+ * usage: api-fuzz [--seed N] [--count N] [FILE...]
  *
  * Requests that are right are bent (bytes, words, numbers, pieces of others, lengths, cuts)
  * and fed to the server as its connections are, in pieces. Files are opened through a
@@ -24,6 +24,7 @@
 
 #define MAX_BODY 2048
 #define FEED_MAX 16384
+#define RENEW	 20000 /* inputs */
 
 /* -- the other thread: whoever asks for a VM is told that there is none ------------------------ */
 
@@ -206,21 +207,6 @@ static void feed(struct target *t, const char *in, size_t len, size_t piece)
 	}
 }
 
-#ifdef LIBFUZZER
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-	static struct target t;
-
-	if (!t.api)
-		target_init(&t);
-	feed(&t, (const char *)data, size < FEED_MAX ? size : FEED_MAX, 1 + size / 2);
-	return 0;
-}
-
-#else
-
 /* -- requests that are right, to be bent ------------------------------------------------------ */
 
 static const struct {
@@ -370,29 +356,95 @@ static size_t make_input(char *buf)
 	return len;
 }
 
+static void seed_rng(u64 seed)
+{
+	rng = seed * 0x9e3779b97f4a7c15ull | 1;
+	for (unsigned k = 0; k < 4; k++)
+		rnd(0), rng ^= rng << 13, rng ^= rng >> 7, rng ^= rng << 17;
+}
+
+/* What requests have stored is forgotten from time to time. */
+static void feed_next(struct target *t, const char *in, size_t len, size_t piece)
+{
+	static u64 nr;
+
+	feed(t, in, len, piece);
+	if (++nr % RENEW == 0) {
+		target_close(t);
+		target_open(t);
+	}
+}
+
+#ifdef LIBFUZZER
+
+size_t LLVMFuzzerMutate(u8 *p, size_t n, size_t max);
+size_t LLVMFuzzerCustomMutator(u8 *p, size_t n, size_t max, unsigned seed);
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
+
+size_t LLVMFuzzerCustomMutator(u8 *p, size_t n, size_t max, unsigned seed)
+{
+	static char work[FEED_MAX * 2];
+
+	seed_rng(seed);
+	if (rnd(4) == 0 || n > FEED_MAX || max < 64)
+		return LLVMFuzzerMutate(p, n, max);
+	if (rnd(4) == 0) {
+		n = make_input(work);
+	} else {
+		memcpy(work, p, n);
+		for (u32 k = 1 + rnd(4); k > 0; k--)
+			n = bend(work, 0, n);
+		n = rnd(8) ? fix_length(work, n) : n;
+	}
+	n = n < max ? n : max;
+	memcpy(p, work, n);
+	return n;
+}
+
+int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
+{
+	static struct target t;
+
+	if (!t.api)
+		target_init(&t);
+	feed_next(&t, (const char *)data, size < FEED_MAX ? size : FEED_MAX, 1 + size / 2);
+	return 0;
+}
+
+#else
+
+static void run_file(struct target *t, const char *path)
+{
+	static char buf[FEED_MAX];
+	FILE *f = fopen(path, "rb");
+	size_t n = f ? fread(buf, 1, sizeof buf, f) : 0;
+
+	if (!f)
+		die("a file cannot be opened");
+	fclose(f);
+	feed(t, buf, n, 1 + n / 2);
+}
+
 int main(int argc, char **argv)
 {
 	static char buf[FEED_MAX];
 	static struct target t;
 	u64 seed = 1, count = 100000;
+	int i = 1;
 
-	for (int i = 1; i + 1 < argc; i += 2) {
+	for (; i + 1 < argc && !strncmp(argv[i], "--", 2); i += 2) {
 		if (!strcmp(argv[i], "--seed"))
 			seed = strtoull(argv[i + 1], NULL, 0);
 		else if (!strcmp(argv[i], "--count"))
 			count = strtoull(argv[i + 1], NULL, 0);
 	}
 	target_init(&t);
-	for (u64 i = 0; i < count; i++) {
-		rng = (seed + i) * 0x9e3779b97f4a7c15ull | 1;
-		for (unsigned k = 0; k < 4; k++)
-			rnd(0), rng ^= rng << 13, rng ^= rng >> 7, rng ^= rng << 17;
+	for (; i < argc; i++)
+		run_file(&t, argv[i]);
+	for (u64 k = 0; k < count; k++) {
+		seed_rng(seed + k);
 		alarm(10); /* a hang ends the program */
-		feed(&t, buf, make_input(buf), rnd(4) ? sizeof buf : 1 + rnd(100));
-		if (i % 20000 == 19999) {
-			target_close(&t);
-			target_open(&t);
-		}
+		feed_next(&t, buf, make_input(buf), rnd(4) ? sizeof buf : 1 + rnd(100));
 	}
 	target_fini(&t);
 	printf("%llu inputs from seed %llu: %llu requests served, %llu refused\n"

@@ -8,10 +8,9 @@
  * Ends with "N passed, N failed, 0 skipped". Compiled with -DLIBFUZZER it is a
  * libFuzzer target instead (make fuzz).
  */
-#include "blk/blk_int.h"
 #include "dev/all/fuzz.h"
+#include "fake_disk.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -19,47 +18,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define DISK_SIZE (64u << 10)
-
-static struct {
-	struct blk b;
-	struct blk_req *held[8];
-	unsigned nr;
-	u8 data[DISK_SIZE];
-} disk;
-
-static void finish(struct blk_req *r)
-{
-	u8 *at = disk.data + r->offset;
-
-	for (int i = 0; (r->op == BLK_READ || r->op == BLK_WRITE) && i < r->nr_iov; i++) {
-		if (r->op == BLK_READ)
-			memcpy(r->iov[i].iov_base, at, r->iov[i].iov_len);
-		else
-			memcpy(at, r->iov[i].iov_base, r->iov[i].iov_len);
-		at += r->iov[i].iov_len;
-	}
-	blk_complete(&disk.b, r, r->offset == 0x2000 ? EIO : 0);
-}
-
-static void disk_wait(struct blk *b UNUSED)
-{
-	finish(disk.held[--disk.nr]); /* the newest first */
-}
-
-static void disk_submit(struct blk *b, struct blk_req *r)
-{
-	if (disk.nr == array_len(disk.held))
-		disk_wait(b);
-	if (r->offset & 1024)
-		disk.held[disk.nr++] = r;
-	else
-		finish(r);
-}
-
-static const struct blk_driver disk_driver = { .name = "fuzz", .submit = disk_submit,
-					       .wait = disk_wait };
 
 static char dir[] = "/tmp/vireo-dev-fuzz.XXXXXX";
 
@@ -89,10 +47,9 @@ static void remove_dir(void)
 
 static struct dev_fuzz *board(void)
 {
-	static struct dev_fuzz_host host = { .disk = &disk.b, .dir_fd = -1 };
+	static struct dev_fuzz_host host = { .dir_fd = -1 };
 
-	blk_init(&disk.b, &disk_driver, NULL, NULL);
-	disk.b.info = (struct blk_info){ .size = DISK_SIZE, .block_size = 512, .discard = true };
+	host.disk = fake_disk();
 	if (!mkdtemp(dir))
 		return NULL;
 	atexit(remove_dir);
@@ -111,8 +68,7 @@ static const char *run(struct dev_fuzz *z, const u8 *data, size_t len)
 		close(fd);
 	}
 	broken = dev_fuzz_run(z, data, len);
-	while (disk.nr)
-		disk_wait(&disk.b);
+	fake_disk_finish();
 	return broken;
 }
 

@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * parse_fuzz.c - hostile bytes for every parser that takes a file or text from outside
- *
- *	parse-fuzz list				names of the parsers
- *	parse-fuzz PARSER FILE...		inputs from files
- *	parse-fuzz PARSER --mutate SEED COUNT FILE...	COUNT changed copies of the files
- *
- * Ends with "N passed, N failed, 0 skipped". A failure is a refusal without a sentence; a
- * crash, hang or sanitizer report ends the program. With -DLIBFUZZER it is a libFuzzer target
- * for the parser that the environment variable PARSER names (make fuzz). Disk images have a
- * fuzzer of their own (disk_fuzz.c).
+ * parse_fuzz.c - hostile bytes for every parser that takes a file or text from outside: fuzz
+ * targets (target.h). Disk images have a program of their own (disk_fuzz.c).
  */
+#include "target.h"
+
 #include "boot/boot.h"
 #include "boot/boot_int.h"
 #include "cfg/cfg.h"
@@ -20,13 +14,13 @@
 #include "os/os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define INPUT_MAX (1u << 20)
 #define RAM	  (16ull << 20)
 #define WORDS_MAX 64
 
@@ -94,18 +88,21 @@ static int parse_options(const u8 *p, size_t len, struct err *e)
 	return r;
 }
 
+/* The same file every time, with other contents. */
 static int file_of(const u8 *p, size_t len)
 {
-	int fd = memfd_create("input", MFD_CLOEXEC);
+	static int fd = -1;
 
-	if (fd < 0 || write(fd, p, len) != (ssize_t)len)
+	if (fd < 0)
+		fd = memfd_create("input", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, 0) || pwrite(fd, p, len, 0) != (ssize_t)len)
 		abort();
 	return fd;
 }
 
 static int parse_gzip(const u8 *p, size_t len, struct err *e)
 {
-	i32 fd = file_of(p, len);
+	i32 fd = fcntl(file_of(p, len), F_DUPFD_CLOEXEC, 0); /* it is closed and replaced */
 	int r = boot_gunzip(&fd, "kernel", e);
 
 	close(fd);
@@ -114,12 +111,13 @@ static int parse_gzip(const u8 *p, size_t len, struct err *e)
 
 static int parse_bzimage(const u8 *p, size_t len, struct err *e)
 {
-	int fd = file_of(p, len), out = memfd_create("out", MFD_CLOEXEC);
-	int r = vmlinux_extract(fd, out, e);
+	static int out = -1;
 
-	close(fd);
-	close(out);
-	return r;
+	if (out < 0)
+		out = memfd_create("out", MFD_CLOEXEC);
+	if (ftruncate(out, 0) || lseek(out, 0, SEEK_SET))
+		abort();
+	return vmlinux_extract(file_of(p, len), out, e);
 }
 
 struct bytes {
@@ -150,128 +148,12 @@ static int parse_disk_kernel(const u8 *p, size_t len, struct err *e)
 	return r;
 }
 
-static const struct parser {
-	const char *name;
-	int (*parse)(const u8 *p, size_t len, struct err *e);
-} parsers[] = {
-	{ "kernel", parse_kernel },   { "config", parse_config },
-	{ "options", parse_options }, { "gzip", parse_gzip },
-	{ "bzimage", parse_bzimage }, { "disk-kernel", parse_disk_kernel },
+const struct fuzz_target fuzz_targets[] = {
+	{ .name = "kernel", .run = parse_kernel },
+	{ .name = "config", .run = parse_config },
+	{ .name = "options", .run = parse_options },
+	{ .name = "gzip", .run = parse_gzip },
+	{ .name = "bzimage", .run = parse_bzimage },
+	{ .name = "disk-kernel", .run = parse_disk_kernel },
+	{ 0 },
 };
-
-static const struct parser *find(const char *name)
-{
-	for (unsigned i = 0; name && i < array_len(parsers); i++)
-		if (!strcmp(parsers[i].name, name))
-			return &parsers[i];
-	fprintf(stderr, "parse-fuzz: %s: no such parser: see parse-fuzz list\n", name ? name : "");
-	exit(2);
-}
-
-/* false: refused without a sentence. */
-static bool feed(const struct parser *q, const u8 *p, size_t len, bool say)
-{
-	struct err e = { 0 };
-	int r = q->parse(p, len, &e);
-
-	if (say)
-		printf("%s: %s\n", q->name, r < 0 ? e.msg : "taken");
-	return r >= 0 || strlen(e.msg) > 5;
-}
-
-#ifdef LIBFUZZER
-
-int LLVMFuzzerTestOneInput(const u8 *data, size_t len);
-
-int LLVMFuzzerTestOneInput(const u8 *data, size_t len)
-{
-	static const struct parser *q;
-
-	if (!q)
-		q = find(getenv("PARSER"));
-	if (!feed(q, data, len, false))
-		abort();
-	return 0;
-}
-
-#else
-
-static u8 input[INPUT_MAX], changed[INPUT_MAX];
-static unsigned long passed, failed;
-
-static u64 rnd(u64 *x)
-{
-	*x ^= *x << 13;
-	*x ^= *x >> 7;
-	*x ^= *x << 17;
-	return *x;
-}
-
-/* A few bytes of @input changed, repeated or cut off. Return: the new length. */
-static size_t mutate(size_t len, u64 *x)
-{
-	static const u8 edge[] = { 0, 1, 0x7f, 0x80, 0xff };
-	size_t n = len;
-
-	memcpy(changed, input, len);
-	for (unsigned k = 1 + rnd(x) % 6; k && n; k--) {
-		size_t at = rnd(x) % n;
-
-		switch (rnd(x) % 8) {
-		case 0: n = at + 1; break;
-		case 1: memmove(changed + at, changed + rnd(x) % n / 2, (n - at) / 2); break;
-		case 2: memset(changed + at, edge[rnd(x) % sizeof edge], n - at < 4 ? n - at : 4); break;
-		case 3: changed[at] = edge[rnd(x) % sizeof edge]; break;
-		case 4: changed[at] ^= (u8)(1 << rnd(x) % 8); break;
-		default: changed[at] = (u8)rnd(x);
-		}
-	}
-	return n;
-}
-
-static void run_one(const struct parser *q, const u8 *p, size_t len, bool say)
-{
-	/* its own allocation, so that the sanitizers see every overread */
-	u8 *copy = malloc(len ? len : 1);
-
-	memcpy(copy, p, len);
-	if (feed(q, copy, len, say))
-		passed++;
-	else
-		failed++;
-	free(copy);
-}
-
-int main(int argc, char **argv)
-{
-	const struct parser *q;
-	unsigned long count = 0;
-	u64 x = 88172645463325252ull;
-	int first = 2;
-
-	if (argc == 2 && !strcmp(argv[1], "list")) {
-		for (unsigned i = 0; i < array_len(parsers); i++)
-			puts(parsers[i].name);
-		return 0;
-	}
-	q = find(argc > 1 ? argv[1] : NULL);
-	if (argc > 5 && !strcmp(argv[2], "--mutate")) {
-		x ^= strtoull(argv[3], NULL, 0) * 0x9e3779b97f4a7c15ull;
-		count = strtoul(argv[4], NULL, 0);
-		first = 5;
-	}
-	for (int i = first; i < argc; i++) {
-		FILE *f = fopen(argv[i], "rb");
-		size_t len = f ? fread(input, 1, sizeof input, f) : 0;
-
-		if (f)
-			fclose(f);
-		run_one(q, input, len, !count);
-		for (unsigned long n = 0; n < count; n++)
-			run_one(q, changed, mutate(len, &x), false);
-	}
-	printf("%lu passed, %lu failed, 0 skipped\n", passed, failed);
-	return failed ? 1 : 0;
-}
-
-#endif

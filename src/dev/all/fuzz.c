@@ -17,6 +17,7 @@
 #define RAM	 (1ull << 20)
 #define MAX_OPS	 2000 /* per input */
 #define IMG	 (192 * 1024)
+#define BOARD_INPUTS 64 /* between a power-on and a power-off; others begin with a reset */
 
 struct dev_fuzz {
 	struct dev_fuzz_host host;
@@ -34,6 +35,7 @@ struct dev_fuzz {
 	unsigned nr_virtio;
 	u8 a[IMG], b[IMG];
 	const char *broken;
+	unsigned inputs; /* since the board was made */
 };
 
 /* -- the board ------------------------------------------------------------------ */
@@ -218,6 +220,8 @@ struct dev_fuzz *dev_fuzz_new(const struct dev_fuzz_host *host)
 
 void dev_fuzz_free(struct dev_fuzz *z)
 {
+	if (z->bus)
+		power_off(z);
 	mem_free(z->mem);
 	free(z);
 }
@@ -426,24 +430,45 @@ static void operate(struct dev_fuzz *z, struct input *in)
 	}
 }
 
+/* As after power_on(), on the board that is there. */
+static void reset_all(struct dev_fuzz *z)
+{
+	for (unsigned i = 0; i < z->nr; i++)
+		z->dev[i]->class->reset(z->dev[i]);
+	z->f.chr_room = SIZE_MAX;
+	z->f.clock.runaway = false;
+}
+
+static bool make_ready(struct dev_fuzz *z)
+{
+	if (z->bus) {
+		reset_all(z);
+		return true;
+	}
+	z->inputs = 0;
+	if (power_on(z))
+		return true;
+	power_off(z);
+	return false;
+}
+
 const char *dev_fuzz_run(struct dev_fuzz *z, const u8 *data, size_t len)
 {
 	struct input in = { data, len };
-	const char *broken = "the board cannot be made";
 
-	if (power_on(z)) {
-		memset(mem_ptr(z->mem, 0, RAM), 0, 0x2800);
-		for (unsigned i = 0; i < MAX_OPS && in.len && !z->broken; i++)
-			operate(z, &in);
-		clock_fake_advance(&z->f.clock, 1000000);
-		if (z->f.clock.runaway)
-			z->broken = "a timer re-arms without end";
-		broken = z->broken;
-	}
+	z->broken = NULL;
+	if (!make_ready(z))
+		return "the board cannot be made";
+	memset(mem_ptr(z->mem, 0, RAM), 0, 0x2800);
+	for (unsigned i = 0; i < MAX_OPS && in.len && !z->broken; i++)
+		operate(z, &in);
+	clock_fake_advance(&z->f.clock, 1000000);
+	if (z->f.clock.runaway)
+		z->broken = "a timer re-arms without end";
+	if (++z->inputs < BOARD_INPUTS && !z->broken)
+		return NULL;
 	power_off(z);
-	if (!broken && z->f.clock.nr)
-		broken = "a device left a timer armed";
-	return broken;
+	return !z->broken && z->f.clock.nr ? "a device left a timer armed" : z->broken;
 }
 
 size_t dev_fuzz_make(u64 seed, u8 *buf, size_t len)

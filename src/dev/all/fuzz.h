@@ -29,7 +29,7 @@ struct dev_fuzz_host {
 struct dev_fuzz *dev_fuzz_new(const struct dev_fuzz_host *host);
 void dev_fuzz_free(struct dev_fuzz *z);
 
-/* Run one input from power-on. Return: NULL, or what broke. */
+/* Run one input, from power-on or reset. Return: NULL, or what broke. */
 const char *dev_fuzz_run(struct dev_fuzz *z, const u8 *data, size_t len);
 
 /* Fill buf with an input made from seed: accesses near registers more often than noise. */
