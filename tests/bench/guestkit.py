@@ -88,7 +88,11 @@ class Guest:
         self.p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                   start_new_session=True)
         self.buffer = b""
-        self.expect("@ready", 120)
+        try:
+            self.expect("@ready", 120)
+        except SystemExit:
+            self.kill()
+            raise
 
     def expect(self, word, limit):
         end = time.monotonic() + limit
@@ -119,8 +123,11 @@ class Guest:
             self.p.stdin.flush()
             self.p.wait(20)
         except (OSError, subprocess.TimeoutExpired):
-            os.killpg(self.p.pid, signal.SIGKILL)
-            self.p.wait()
+            self.kill()
+
+    def kill(self):
+        os.killpg(self.p.pid, signal.SIGKILL)
+        self.p.wait()
 
 
 def vireo_command(engine, initrd, *more):
