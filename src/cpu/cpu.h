@@ -79,6 +79,7 @@ struct cpu_virtual {
 #define CPU_OFF_ALIGN  BIT(11) /* operands at fixed addresses and wide ones: no alignment test */
 #define CPU_OFF_HOMES BIT(14) /* registers without a host register stay in scratch ones for a while */
 #define CPU_OFF_ROWS BIT(15) /* accesses near each other share a check */
+#define CPU_OFF_LOOKUP BIT(16) /* table look-ups by rsp; operands whose address needs no computation */
 #define CPU_OFF_STRADDLE BIT(13) /* instructions across a page's end are translated */
 #define CPU_OFF_SAMPLE BIT(12) /* sites whose operands are often misaligned get another check */
 

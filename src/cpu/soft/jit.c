@@ -88,6 +88,7 @@ int jit_new(struct vcpu *v, struct err *e)
 	if (r < 0)
 		return r;
 	j->delta = j->code.rx - j->code.rw;
+	j->bias = v->cfg.off & CPU_OFF_LOOKUP ? 0 : (u32)(u64)v / 8;
 	stubs_emit(j);
 	cache_init(j);
 	if (!alloc_pools(j))

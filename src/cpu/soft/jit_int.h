@@ -14,7 +14,8 @@
  * (host address - guest address) | 1 if writable; 0 = ask the MMU. The 67h prefix
  * wraps the index, so no guest address reaches outside the table; the bits above
  * 40 are checked by the host's MMU, because guest RAM is the only thing mapped at
- * its offset modulo 2 TiB (mem.h). Directly below the table is the jump table: one
+ * its offset modulo 2 TiB (mem.h). The index is counted from rsp, which is constant:
+ * [esp + index * 8] needs no displacement. So the first entry is jit.bias. Directly below the table is the jump table: one
  * host address per low 16 bits of rip; a block checks r10 against its own rip.
  */
 #ifndef CPU_SOFT_JIT_INT_H
@@ -48,7 +49,7 @@ struct regions {
 /* One address space at one privilege. */
 struct table {
 	u8 *map;	/* reservation: jump table, then translation table */
-	u64 *e;		/* translation entries; gs base */
+	u64 *e;		/* translation entries, by table_entry(); gs base */
 	u64 *jt;	/* jump table */
 	u8 id;		/* index in jit.table */
 	u16 pcid;	/* user tables: whose */
@@ -143,6 +144,7 @@ struct jit {
 	u32 cold_low; /* start of the upper part: exits and slow paths, kept out of the way */
 	u32 used, hot_end, cold, cold_end; /* free room in the current region, of both parts */
 	i64 delta;     /* rx - rw */
+	u32 bias;      /* entry of guest page 0 */
 
 	/* fixed stubs, in the executable mapping (jit_stubs.c) */
 	u64 (*enter)(struct vcpu *v);
@@ -196,6 +198,12 @@ struct jit {
 	u64 n_exits[NR_JX], n_table_flushes, n_page_flushes, n_switches;
 	u64 n_translated, n_flushes, n_evictions, n_misses, n_fills, n_slow, n_faults, n_t0, n_invalidated;
 };
+
+/* Of the pages whose address bits 40:12 are @idx. */
+static inline u64 *table_entry(const struct jit *j, const struct table *t, u64 idx)
+{
+	return &t->e[(idx + j->bias) & (TABLE_ENTRIES - 1)];
+}
 
 static inline struct jit *jit_of(struct vcpu *v)
 {

@@ -13,7 +13,7 @@
 /* Host address of guest address @la for @acc, NULL if the interpreter must see to it. */
 static u8 *rep_ptr(struct vcpu *v, u64 la, enum access acc)
 {
-	u64 *e = &v->jr.active->e[(la >> 12) & (TABLE_ENTRIES - 1)];
+	u64 *e = table_entry(v->jit, v->jr.active, la >> 12);
 	u8 *base = mem_base(v->mem), *p;
 
 	if (!(acc == ACC_W ? *e & 1 : *e >= 2) && !tlb_fill(v, la, acc))

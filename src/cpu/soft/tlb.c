@@ -211,7 +211,7 @@ static bool admit_writer(struct vcpu *v, struct table *t, u64 idx, u64 frame)
 void tlb_note_alias(struct vcpu *v, u64 la)
 {
 	struct jit *j = v->jit;
-	u64 idx = INDEX(la), e = v->jr.active->e[idx];
+	u64 idx = INDEX(la), *at = table_entry(j, v->jr.active, idx), e = *at;
 	gpa_t gpa;
 
 	if (!e || !is_canonical(la) || !mmu_probe(v, la, &gpa))
@@ -219,7 +219,7 @@ void tlb_note_alias(struct vcpu *v, u64 la)
 	if (!((la + (e & ~1ull)) - ((u64)mem_base(v->mem) + gpa)))
 		return;
 	j->alias[idx % array_len(j->alias)] = (u32)idx + 1;
-	v->jr.active->e[idx] = 0;
+	*at = 0;
 }
 
 static void forget_aliases(struct jit *j)
@@ -251,14 +251,14 @@ bool tlb_fill(struct vcpu *v, u64 va, enum access acc)
 		log_entry(t, INDEX(va));
 	if (x.large)
 		regions_add(&t->entries, va, &x);
-	t->e[INDEX(va)] = entry;
+	*table_entry(v->jit, t, INDEX(va)) = entry;
 	v->jit->n_fills++;
 	return entry >= 2;
 }
 
 bool tlb_fill_dirty(struct vcpu *v, u64 va)
 {
-	return tlb_fill(v, va, ACC_R) && v->jr.active->e[INDEX(va)] & 1;
+	return tlb_fill(v, va, ACC_R) && *table_entry(v->jit, v->jr.active, INDEX(va)) & 1;
 }
 
 static void drop_all(struct jit *j, struct table *t)
@@ -277,7 +277,7 @@ static void drop_nonglobal(struct jit *j, struct table *t)
 		regions_clear(&t->entries);
 	} else {
 		for (unsigned k = 0; k < t->nr_log; k++)
-			t->e[t->log[k]] = 0;
+			*table_entry(j, t, t->log[k]) = 0;
 	}
 	t->nr_log = 0;
 	t->log_full = false;
@@ -290,16 +290,27 @@ static void drop_kernel_nonglobal(struct vcpu *v)
 	drop_nonglobal(v->jit, v->jit->table[T_KERNEL_AC]);
 }
 
+/* The entries of one GiB of address space; the table may end within. */
+static void drop_gigabyte(const struct jit *j, struct table *t, u64 idx)
+{
+	u64 *from = table_entry(j, t, idx & ~0x3ffffull), *end = t->e + TABLE_ENTRIES;
+	u64 n = 1u << 18, room = (u64)(end - from);
+
+	madvise(from, (n < room ? n : room) * 8, MADV_DONTNEED);
+	if (n > room)
+		madvise(t->e, (n - room) * 8, MADV_DONTNEED);
+}
+
 static void drop_page(struct jit *j, struct table *t, u64 la)
 {
 	u64 idx = INDEX(la);
 
 	if (test_bit(t->entries.of_1g, la >> 30))
-		madvise(&t->e[idx & ~0x3ffffull], 8ull << 18, MADV_DONTNEED);
+		drop_gigabyte(j, t, idx);
 	else if (test_bit(t->entries.of_2m, la >> 21))
-		zero_bytes(&t->e[idx & ~511ull], 4096);
+		zero_bytes(table_entry(j, t, idx & ~511ull), 4096);
 	else
-		t->e[idx] = 0;
+		*table_entry(j, t, idx) = 0;
 	if (test_bit(t->exec_large.of_2m, la >> 21) || test_bit(t->exec_large.of_1g, la >> 30))
 		jumps_clear(j, t);
 	else if (test_bit(t->exec, la >> 12))
@@ -384,7 +395,7 @@ void tlb_switch_pcid(struct vcpu *v)
 /* Does entry @idx of @t still map @frame writable? */
 static bool maps_writable(struct vcpu *v, const struct table *t, u64 idx, u64 frame)
 {
-	u64 host = (u64)mem_base(v->mem) + frame * MEM_PAGE, e = t->e[idx];
+	u64 host = (u64)mem_base(v->mem) + frame * MEM_PAGE, e = *table_entry(v->jit, t, idx);
 
 	/* The table knows the page's address only modulo its span; so does this test. */
 	return e & 1 && !(((e & ~1ull) + (idx << 12) - host) & (TABLE_ENTRIES * 4096 - 1));
@@ -423,7 +434,7 @@ void tlb_protect_frame(struct vcpu *v, u64 frame)
 		u64 idx = w->rec[n] & (TABLE_ENTRIES - 1);
 
 		if (w->used[n] && maps_writable(v, t, idx, frame))
-			t->e[idx] &= ~1ull;
+			*table_entry(j, t, idx) &= ~1ull;
 		w->used[n] = false;
 	}
 	if (w->overflow)

@@ -52,7 +52,7 @@ bool trans_bit(struct trans *t, const struct insn *i)
 		return false;
 	trans_ea(t, i);
 	move_to_word(t, i);
-	trans_check(t, write ? ACC_W : ACC_R, i->opsize, ALIGN_FREE);
+	trans_check(t, AT_R10, write ? ACC_W : ACC_R, i->opsize, ALIGN_FREE);
 	e_insn(e, &lea, &fold);
 	get_number(t, i);
 	e8(e, 0x41), e8(e, 0x83), e8(e, 0xe3), e8(e, i->opsize * 8u - 1); /* and r11d, bits - 1 */

@@ -129,22 +129,30 @@ static void set_high_byte(struct trans *t, unsigned reg)
 	swap_bytes(t, reg - 4);
 }
 
+/* As a host operand, behind its check: r11 is the page's entry. */
+static void set_operand(struct opmap *m, struct place at, bool write)
+{
+	m->mem = true;
+	m->base = at.fixed ? R11 : at.reg;
+	m->index = at.fixed ? REG_NONE : R11;
+	m->scale = 1;
+	m->disp = (at.fixed ? (i32)at.va : 0) - write;
+}
+
 /*
- * The operation on [r10 + r11]. A host fault in it must find the guest's registers unchanged,
+ * The operation on the operand at @at. A host fault in it must find the guest's registers unchanged,
  * so everything before it touches scratch registers only.
  */
-static void emit_on_memory(struct trans *t, const struct insn *i, struct opmap *m,
+static void emit_on_memory(struct trans *t, const struct insn *i, struct place at, struct opmap *m,
 			   const struct homes *h)
 {
 	bool write = i->rm_acc & OP_W, high = i->reg_kind == OK_GPR && trans_is_high_byte(i, i->reg, i->reg_size);
 
 	trans_flags_for(t, i);
-	m->mem = true;
-	m->base = R10, m->index = R11, m->scale = 1;
-	m->disp = write ? -1 : 0;
+	set_operand(m, at, write);
 	if (high || (h->n && h->read[0])) {
-		lea_full(t, true, R10, R11, 1, m->disp);
-		m->index = REG_NONE, m->disp = 0;
+		lea_full(t, true, m->base, m->index, 1, m->disp);
+		m->base = R10, m->index = REG_NONE, m->disp = 0;
 		trans_load_homes(t, h);
 	}
 	if (high) {
@@ -204,6 +212,26 @@ static enum align alignment_of(const struct trans *t, const struct insn *i)
 	return ALIGN_FREE;
 }
 
+/*
+ * Where the memory operand's address is. A register of the guest's that is the address is looked up
+ * where it is; a fixed address whose operand lies in one page need not be anywhere.
+ */
+static struct place find_place(struct trans *t, const struct insn *i)
+{
+	u64 va = (u64)i->disp + (i->base == REG_RIP ? t->rip[t->k] + i->len : 0);
+
+	if (!(t->v->cfg.off & CPU_OFF_LOOKUP) && i->adsize == 8 && i->index == REG_NONE &&
+	    !trans_has_seg_base(i)) {
+		if (i->base < 16 && !i->disp && !trans_is_homed(i->base))
+			return (struct place){ .reg = (u8)trans_host_reg(i->base) };
+		if (alignment_of(t, i) == ALIGN_KNOWN && is_fixed_in_page(t, i) && (i64)va == (i32)va &&
+		    (i64)va - 1 == (i32)(va - 1))
+			return (struct place){ .fixed = true, .va = va };
+	}
+	trans_ea(t, i);
+	return AT_R10;
+}
+
 /* CMPXCHG r/m8, AH..BH: al is its operand too, so it cannot be swapped away. */
 static bool is_cmpxchg_high(const struct insn *i)
 {
@@ -229,7 +257,7 @@ static void put_loaded(struct trans *t, const struct insn *i)
 	struct opmap m = { .reg = R10, .vvvv = R11, .rm = R10 };
 
 	trans_ea(t, i);
-	trans_check(t, ACC_R, i->mem_size, ALIGN_FREE);
+	trans_check(t, AT_R10, ACC_R, i->mem_size, ALIGN_FREE);
 	trans_flags_for(t, i);
 	e_insn(&t->e, &mov, &load);
 	if (i->vvvv_acc & OP_R)
@@ -243,6 +271,7 @@ static void put_loaded(struct trans *t, const struct insn *i)
 static void put_mem_insn(struct trans *t, const struct insn *i)
 {
 	struct opmap m = trans_plain_map(i);
+	struct place at;
 	struct homes h;
 
 	if (!trans_assign(i, &m, &h, 2) && is_loadable(i)) {
@@ -253,9 +282,9 @@ static void put_mem_insn(struct trans *t, const struct insn *i)
 		by_interpreter(t, i);
 		return;
 	}
-	trans_ea(t, i);
-	trans_check(t, access_of(i), i->mem_size, alignment_of(t, i));
-	emit_on_memory(t, i, &m, &h);
+	at = find_place(t, i);
+	trans_check(t, at, access_of(i), i->mem_size, alignment_of(t, i));
+	emit_on_memory(t, i, at, &m, &h);
 }
 
 /* A0..A3: an absolute address; as the ModRM form with the accumulator. */
@@ -351,7 +380,7 @@ static void put_lea(struct trans *t, const struct insn *i)
 static void check_push(struct trans *t)
 {
 	e_lea(&t->e, R10, HOST_RSP, -8);
-	trans_check(t, ACC_W, 8, ALIGN_FREE);
+	trans_check(t, AT_R10, ACC_W, 8, ALIGN_FREE);
 }
 
 /* After check_push(): store guest register or immediate, and move rsp. */
@@ -419,32 +448,42 @@ void trans_push_tmp(struct trans *t)
 	store_folded(t);
 }
 
-/* r10 = 8 bytes at the guest address in r10, checked. */
-static void load_checked(struct trans *t, unsigned dst)
+/* @dst = 8 bytes at the guest address @at, checked. */
+static void load_checked(struct trans *t, unsigned dst, struct place at)
 {
 	struct insn mov = { .op = 0x8b, .has_modrm = true, .is_mem = true, .w = true };
-	struct opmap m = { .reg = (u8)dst, .mem = true, .base = R10, .index = R11, .scale = 1 };
+	struct opmap m = { .reg = (u8)dst };
 
-	trans_check(t, ACC_R, 8, ALIGN_FREE);
+	set_operand(&m, at, false);
+	trans_check(t, at, ACC_R, 8, at.fixed ? ALIGN_KNOWN : ALIGN_FREE);
 	e_insn(&t->e, &mov, &m);
 }
 
 static void push_mem(struct trans *t, const struct insn *i)
 {
-	trans_ea(t, i);
-	load_checked(t, R10);
+	load_checked(t, R10, find_place(t, i));
 	e_store(&t->e, R10, RSP, VOFF(jr.tmp));
 	trans_push_tmp(t);
 }
 
+/* The guest address in @host, which the code behind the check does not change before its access. */
+static struct place in_place(struct trans *t, unsigned host)
+{
+	if (!(t->v->cfg.off & CPU_OFF_LOOKUP))
+		return (struct place){ .reg = (u8)host };
+	e_mov(&t->e, R10, host);
+	return AT_R10;
+}
+
 static void pop_reg(struct trans *t, unsigned g)
 {
-	e_mov(&t->e, R10, HOST_RSP);
+	struct place top = in_place(t, HOST_RSP);
+
 	if (g == RSP) {
-		load_checked(t, HOST_RSP);
+		load_checked(t, HOST_RSP, top);
 		return;
 	}
-	load_checked(t, trans_is_homed(g) ? R10 : g);
+	load_checked(t, trans_is_homed(g) ? R10 : g, top);
 	e_lea(&t->e, HOST_RSP, HOST_RSP, 8);
 	if (trans_is_homed(g))
 		trans_store_home(t, R10, g);
@@ -452,8 +491,7 @@ static void pop_reg(struct trans *t, unsigned g)
 
 static void put_leave(struct trans *t)
 {
-	e_mov(&t->e, R10, RBP);
-	load_checked(t, R10);
+	load_checked(t, R10, in_place(t, RBP));
 	e_lea(&t->e, HOST_RSP, RBP, 8);
 	e_mov(&t->e, RBP, R10);
 }
@@ -516,8 +554,7 @@ static void put_call_direct(struct trans *t, const struct insn *i)
 static void put_ret(struct trans *t, const struct insn *i)
 {
 	trans_pack_flags(t);
-	e_mov(&t->e, R10, HOST_RSP);
-	load_checked(t, R10);
+	load_checked(t, R10, in_place(t, HOST_RSP));
 	e_lea(&t->e, HOST_RSP, HOST_RSP, 8 + (i->op == 0xc2 ? (i32)(i->imm & 0xffff) : 0));
 	trans_indirect(t);
 }
@@ -528,8 +565,7 @@ static void put_indirect(struct trans *t, const struct insn *i)
 
 	trans_pack_flags(t);
 	if (i->is_mem) {
-		trans_ea(t, i);
-		load_checked(t, R10);
+		load_checked(t, R10, find_place(t, i));
 	} else if (trans_is_homed(i->rm)) {
 		trans_load_home(t, R10, i->rm);
 	} else {

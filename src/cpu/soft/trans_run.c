@@ -59,7 +59,7 @@ void trans_check_span(struct trans *t, struct run *r, unsigned bytes)
 	e8(e, 0x41), e8(e, 0xf7), e8(e, 0xc3), e32(e, 0x1000); /* test r11d, 0x1000 */
 	r->cross = e_jcc_hole(e, CC_NE);
 	r->retry = e->p;
-	trans_lookup(e);
+	trans_lookup(t, R10);
 	if (r->write)
 		e8(e, 0x41), e8(e, 0xf6), e8(e, 0xc3), e8(e, 1); /* test r11b, 1 */
 	else

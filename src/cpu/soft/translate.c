@@ -320,11 +320,43 @@ static void direct_jump(struct trans *t, u64 rip)
 
 /* -- memory checks -------------------------------------------------------------------------- */
 
-void trans_lookup(struct emit *e)
+void trans_lookup(struct trans *t, unsigned reg)
 {
-	e8(e, 0xc4), e8(e, 0x43), e8(e, 0xfb), e8(e, 0xf0), e8(e, 0xda), e8(e, 12); /* rorx r11,r10,12 */
-	e8(e, 0x67), e8(e, 0x65), e8(e, 0x4e), e8(e, 0x8b), e8(e, 0x1c), e8(e, 0xdd);
+	struct emit *e = &t->e;
+
+	e8(e, 0xc4), e8(e, reg & 8 ? 0x43 : 0x63), e8(e, 0xfb), e8(e, 0xf0);
+	e8(e, 0xd8 | (reg & 7)), e8(e, 12); /* rorx r11, reg, 12 */
+	e8(e, 0x67), e8(e, 0x65), e8(e, 0x4e), e8(e, 0x8b), e8(e, 0x1c);
+	if (!(t->v->cfg.off & CPU_OFF_LOOKUP)) {
+		e8(e, 0xdc); /* mov r11, gs:[esp + r11d*8] */
+		return;
+	}
+	e8(e, 0xdd);
 	e32(e, 0); /* mov r11, gs:[r11d*8] */
+}
+
+/* r11 = the table entry of guest address @va */
+static void lookup_fixed(struct trans *t, u64 va)
+{
+	struct emit *e = &t->e;
+
+	e8(e, 0x67), e8(e, 0x65), e8(e, 0x4c), e8(e, 0x8b), e8(e, 0x1c), e8(e, 0x25);
+	e32(e, (u32)((va >> 12) + t->j->bias) * 8); /* mov r11, gs:[disp32] */
+}
+
+static void lookup_at(struct trans *t, const struct place *at)
+{
+	if (at->fixed)
+		lookup_fixed(t, at->va);
+	else
+		trans_lookup(t, at->reg);
+}
+
+static void test_low_bits(struct emit *e, unsigned reg, unsigned mask)
+{
+	if (reg >= 4)
+		e8(e, reg & 8 ? 0x41 : 0x40);
+	e8(e, 0xf6), e8(e, 0xc0 | (reg & 7)), e8(e, mask); /* test reg8, mask */
 }
 
 static void put_valid_test(struct emit *e, unsigned acc)
@@ -345,37 +377,37 @@ static unsigned pow2_mask(unsigned size)
 	return m - 1;
 }
 
-static void put_crosses(struct emit *e, unsigned size) /* zero flag clear: r10..r10+size-1 does */
+static void put_crosses(struct emit *e, unsigned reg, unsigned size) /* zero flag clear: reg..reg+size-1 does */
 {
-	e_lea(e, R11, R10, (i32)size - 1);
-	e_rr(e, false, 0x31, R10, R11); /* xor r11d, r10d */
+	e_lea(e, R11, reg, (i32)size - 1);
+	e_rr(e, false, 0x31, reg, R11); /* xor r11d, reg */
 	e8(e, 0x41), e8(e, 0xf7), e8(e, 0xc3), e32(e, 0x1000); /* test r11d, 0x1000 */
 }
 
 /* Vectors are often not aligned. */
 static void put_cross_test(struct trans *t, struct slow *s)
 {
-	put_crosses(&t->e, s->size);
+	put_crosses(&t->e, s->at.reg, s->size);
 	s->unaligned = e_jcc_hole(&t->e, CC_NE);
 	s->aligned = true;
 }
 
-/* Not zero, if r10..r10+size-1 is in one page and does not begin it; cheaper than put_crosses(). */
+/* Not zero, if reg..reg+size-1 is in one page and does not begin it; cheaper than put_crosses(). */
 static void put_inside_test(struct trans *t, struct slow *s)
 {
 	struct emit *e = &t->e;
 
-	e_mem(e, false, 0x8d, R11, R10, (i32)s->size - 1); /* lea r11d, [r10 + size - 1] */
+	e_mem(e, false, 0x8d, R11, s->at.reg, (i32)s->size - 1); /* lea r11d, [reg + size - 1] */
 	e8(e, 0x41), e8(e, 0xf7), e8(e, 0xc3), e32(e, 0x1000u - s->size); /* test r11d, .. */
 	s->unaligned = e_jcc_hole(e, CC_E);
 	s->odd = true;
 }
 
 /*
- * r10 = guest address -> r11 = what to add to it (reads), or that plus 1 (writes).
+ * @at = guest address -> r11 = what to add to it (reads), or that plus 1 (writes).
  * Clobbers EFLAGS; live flags are in jr.packed then.
  */
-void trans_check(struct trans *t, unsigned acc, unsigned size, enum align align)
+void trans_check(struct trans *t, struct place at, unsigned acc, unsigned size, enum align align)
 {
 	struct emit *e = &t->e;
 	struct slow *s = &t->slow[t->nr_slow++];
@@ -385,7 +417,7 @@ void trans_check(struct trans *t, unsigned acc, unsigned size, enum align align)
 	    jit_is_odd(t->j, trans_gpa(t)))
 		align = ALIGN_ODD;
 	pack_live(t);
-	*s = (struct slow){ .k = (u8)t->k, .acc = (u8)acc, .size = (u8)size,
+	*s = (struct slow){ .at = at, .k = (u8)t->k, .acc = (u8)acc, .size = (u8)size,
 			    .aligned = align == ALIGN_MUST,
 			    .keep = t->packed ? KEEP_PACKED : KEEP_NOT };
 	if (align == ALIGN_FREE && size >= 16 && !(t->v->cfg.off & CPU_OFF_ALIGN))
@@ -393,9 +425,9 @@ void trans_check(struct trans *t, unsigned acc, unsigned size, enum align align)
 	else if (align == ALIGN_ODD)
 		put_inside_test(t, s);
 	s->retry = e->p;
-	trans_lookup(e);
+	lookup_at(t, &at);
 	if (size > 1 && align != ALIGN_KNOWN && !s->unaligned) {
-		e8(e, 0x41), e8(e, 0xf6), e8(e, 0xc2), e8(e, pow2_mask(size)); /* test r10b, mask */
+		test_low_bits(e, at.reg, pow2_mask(size));
 		s->unaligned = e_jcc_hole(e, CC_NE);
 	}
 	s->valid = e->p;
@@ -426,13 +458,13 @@ static void put_unaligned(struct trans *t, const struct slow *s, u8 **ret_cross,
 	struct emit *e = &t->e;
 
 	e_patch(e, s->unaligned, e->p);
-	put_crosses(e, s->size);
+	put_crosses(e, s->at.reg, s->size);
 	*ret_cross = e_jcc_hole(e, CC_NE);
 	if (!s->odd) {
 		e8(e, 0x48), e8(e, 0x83), e8(e, 0xac), e8(e, 0x24), e32(e, (u32)VOFF(jr.misaligned)), e8(e, 1);
 		*ret_sample = e_jcc_hole(e, CC_S); /* sub qword [rsp + misaligned], 1 */
 	}
-	trans_lookup(e);
+	trans_lookup(t, s->at.reg);
 	e_patch(e, e_jmp_hole(e), s->valid);
 }
 
@@ -456,6 +488,10 @@ static void put_slow(struct trans *t, const struct slow *s)
 		put_unaligned(t, s, &cross, &sample);
 	if (s->miss) {
 		e_patch(e, s->miss, e->p);
+		if (s->at.fixed)
+			e_imm(e, R10, s->at.va);
+		else if (s->at.reg != R10)
+			e_mov(e, R10, s->at.reg);
 		e8(e, 0x41), e8(e, 0xbb), e32(e, SITE(s->k, s->acc)); /* mov r11d, site */
 		e_call(e, t->j->delta, t->j->slow);
 		e_patch(e, e_jmp_hole(e), s->retry);

@@ -17,8 +17,18 @@
 /* Where live flags are while a check runs; KEEP_EAX is trans_sys.c's. */
 enum keep { KEEP_NOT, KEEP_EAX /* and the guest's rax in jr.rax */, KEEP_PACKED /* jr.packed */ };
 
+/* Where a guest address is that is looked up. */
+struct place {
+	u8 reg;	    /* host register */
+	bool fixed; /* or nowhere: it is @va, which fits a displacement */
+	u64 va;
+};
+
+#define AT_R10 ((struct place){ .reg = R10 })
+
 /* An out-of-line tail of a memory check. */
 struct slow {
+	struct place at;
 	u8 k; /* instruction index */
 	u8 acc, size;
 	u8 keep;      /* enum keep: what must be put back before the interpreter */
@@ -98,7 +108,7 @@ enum align {
 	ALIGN_KNOWN, /* no test: it does not cross a page, or faults on the host as on the guest */
 };
 
-void trans_check(struct trans *t, unsigned acc, unsigned size, enum align align);
+void trans_check(struct trans *t, struct place at, unsigned acc, unsigned size, enum align align);
 void trans_check_canonical(struct trans *t);
 /* Where live flags are: put them into jr.packed (clobbers r11) or back into EFLAGS, if not there. */
 void trans_pack_flags(struct trans *t);
@@ -118,7 +128,7 @@ void trans_save_flags(struct emit *e);	/* EFLAGS -> eax, rax -> jr.rax */
 void trans_restore_flags(struct emit *e); /* and back */
 void trans_unpack_flags(struct emit *e);  /* jr.packed -> EFLAGS */
 void trans_repack_flags(struct emit *e);  /* and back; clobbers r11 */
-void trans_lookup(struct emit *e);	/* r11 = the table entry of r10 */
+void trans_lookup(struct trans *t, unsigned reg); /* r11 = the table entry of guest address @reg */
 
 /* System instructions and REP that need not leave translated code (trans_sys.c); false: not one of
  * them. Does @i, which the decoder says ends a block, go on in it? */
