@@ -234,7 +234,7 @@ fuzz-progs: $(FUZZ_PROGS) $B/disk-fuzz # which makes seeds
 # Every target, or those in T, for TIME seconds each: make fuzz [TIME=60] [T="qcow2 mmds"]
 fuzz:
 	$(Q)tools/deps build && tools/deps fuzz
-	$(Q)$(MAKE) --no-print-directory fuzz-progs
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) fuzz-progs
 	$(Q)tests/fuzz/run --time $(or $(TIME),60) $(T)
 
 # The same as a suite, for a machine that checks every change: a minute for each target.

@@ -190,11 +190,15 @@ static void run_input(struct gv *g, const struct x86_state *start, const struct 
 /* Arithmetic flags in an interrupt's frame are not promised where the code overwrites them. */
 static void forgive_frame(struct gv *a, struct gv *b)
 {
-	u64 *x = (void *)mem_ptr(a->mem, a->s.gpr[RSP] + 16, 8);
-	u64 *y = (void *)mem_ptr(b->mem, a->s.gpr[RSP] + 16, 8);
+	u8 *p = mem_ptr(a->mem, a->s.gpr[RSP] + 16, 8), *q = mem_ptr(b->mem, a->s.gpr[RSP] + 16, 8);
+	u64 x, y;
 
-	if (a->vector == -2 && x && !((*x ^ *y) & ~(u64)FL_ARITH))
-		*y = *x;
+	if (a->vector != -2 || !p)
+		return;
+	memcpy(&x, p, sizeof x);
+	memcpy(&y, q, sizeof y);
+	if (!((x ^ y) & ~(u64)FL_ARITH))
+		memcpy(q, p, sizeof x);
 }
 
 static bool same(struct gv *a, struct gv *b, bool flags)
