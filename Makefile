@@ -124,7 +124,7 @@ $B/jail-attack: tests/jail/attack.c $O/libvireo.a
 
 # The fuzz targets as plain programs, which replay and bend inputs (tests/fuzz/target.h).
 FUZZ_parse-fuzz := parse_fuzz target
-FUZZ_peer-fuzz  := peer_fuzz peer_nbd peer_agent peer_vsock peer_mmds peer_vhost peer_share rig \
+FUZZ_peer-fuzz  := peer_fuzz peer_nbd peer_agent peer_vsock peer_mmds peer_vhost peer_opener peer_share rig \
 		   fake_disk target
 FUZZ_state-fuzz := state_fuzz no_engine target
 FUZZ_disk-fuzz  := disk_fuzz mem_file

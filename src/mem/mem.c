@@ -432,8 +432,13 @@ void mem_wrote(struct mem *m, gpa_t gpa, u64 len)
 {
 	if (!len || !m->code_fn)
 		return;
+	/*
+	 * An engine counts a frame, then reads the code in it; we have written, and now look at the
+	 * count. One of us sees the other (pairs with count_frame() in cpu/soft/jit.c).
+	 */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (u64 f = gpa / MEM_PAGE; f <= (gpa + len - 1) / MEM_PAGE; f++) {
-		if (!m->code_map[f])
+		if (!__atomic_load_n(&m->code_map[f], __ATOMIC_RELAXED))
 			continue;
 		m->code_fn(m->code_ctx, gpa, len);
 		return;

@@ -24,6 +24,8 @@ int mmds_run(const u8 *p, size_t len, struct err *e);
 size_t mmds_seed(unsigned n, u8 *buf, size_t max);
 int vhost_run(const u8 *p, size_t len, struct err *e);
 size_t vhost_seed(unsigned n, u8 *buf, size_t max);
+int opener_run(const u8 *p, size_t len, struct err *e);
+size_t opener_seed(unsigned n, u8 *buf, size_t max);
 int p9_run(const u8 *p, size_t len, struct err *e);
 size_t p9_seed(unsigned n, u8 *buf, size_t max);
 int fs_run(const u8 *p, size_t len, struct err *e);

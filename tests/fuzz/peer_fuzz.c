@@ -11,6 +11,7 @@ const struct fuzz_target fuzz_targets[] = {
 	{ .name = "vsock", .run = vsock_run, .seed = vsock_seed },
 	{ .name = "mmds", .run = mmds_run, .seed = mmds_seed },
 	{ .name = "vhost-user", .run = vhost_run, .seed = vhost_seed },
+	{ .name = "opener", .run = opener_run, .seed = opener_seed },
 	{ .name = "9p", .run = p9_run, .seed = p9_seed },
 	{ .name = "virtiofs", .run = fs_run, .seed = fs_seed },
 	{ 0 },
