@@ -5,6 +5,7 @@
 #include "base/test.h"
 #include "os/os.h"
 
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,10 +16,10 @@
 
 struct backend {
 	int sock, kick, call;
+	int ready; /* an eventfd: the first queue is enabled */
 	struct thread thread;
 	u8 *rings;
 	u64 features_set;
-	unsigned enabled;
 	bool mute; /* says nothing to what it is asked */
 	u32 seen[64];
 };
@@ -39,7 +40,7 @@ static void handle(struct backend *b, u32 *msg, u8 *data, int *fds, unsigned nr)
 {
 	u64 v = 0;
 
-	b->seen[msg[0] % 64]++;
+	__atomic_fetch_add(&b->seen[msg[0] % 64], 1, __ATOMIC_RELAXED);
 	memcpy(&v, data, sizeof v);
 	if (msg[0] == 1)
 		answer(b, msg, &(u64){ 1ull << 30 | 1ull << 32 | 6 }, 8);
@@ -53,8 +54,8 @@ static void handle(struct backend *b, u32 *msg, u8 *data, int *fds, unsigned nr)
 		answer(b, msg, data, msg[2]);
 	else if (msg[0] == 2)
 		b->features_set = v;
-	else if (msg[0] == 18)
-		b->enabled += data[4];
+	else if (msg[0] == 18 && data[4])
+		(void)!write(b->ready, &(u64){ 1 }, 8);
 	else if (msg[0] == 5 && nr)
 		b->rings = mmap(NULL, RINGS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[nr - 1], 0);
 	for (unsigned i = 0; i < nr; i++) {
@@ -124,12 +125,20 @@ static void on_gone(void *ctx)
 
 static const struct vhost_user_ops ops = { on_wrote, on_done, on_room, on_gone };
 
+static bool wait_ready(struct backend *b)
+{
+	struct pollfd p = { .fd = b->ready, .events = POLLIN };
+	u64 n;
+
+	return poll(&p, 1, 10000) == 1 && read(b->ready, &n, sizeof n) == sizeof n;
+}
+
 static bool rig_up(struct rig *r)
 {
 	struct vhost_ram ram = { .gpa = 0, .len = 4096, .fd = fd_memfd("ram", 4096), .host = r->ram };
 	int s[2];
 
-	*r = (struct rig){ .b = { .kick = -1, .call = -1 } };
+	*r = (struct rig){ .b = { .kick = -1, .call = -1, .ready = fd_eventfd() } };
 	r->l = loop_new(&r->e);
 	if (!r->l || fd_pair(SOCK_STREAM, s))
 		return false;
@@ -141,10 +150,8 @@ static bool rig_up(struct rig *r)
 		return false;
 	vhost_user_attach(r->u, &ops, r);
 	vhost_user_start(r->u, 2 | 64, 1);
-	for (unsigned i = 0; i < 200 && !r->b.enabled; i++)
-		usleep(1000);
 	close(ram.fd);
-	return r->b.rings && r->b.kick >= 0 && r->b.call >= 0;
+	return wait_ready(&r->b) && r->b.rings && r->b.kick >= 0 && r->b.call >= 0;
 }
 
 static void rig_down(struct rig *r)
@@ -156,6 +163,7 @@ static void rig_down(struct rig *r)
 	close(r->b.sock);
 	fd_close(&r->b.kick);
 	fd_close(&r->b.call);
+	fd_close(&r->b.ready);
 	loop_free(r->l);
 }
 
@@ -238,7 +246,8 @@ TEST(vhost_user_full_ring_waits)
 	CHECK(r.done == 1 && r.room == 1);
 	CHECK(vhost_user_submit(r.u, 0, seg, 3, n));
 	vhost_user_stop(r.u);
-	CHECK(r.b.seen[11] == 1 && !r.gone);
+	CHECK_EQ(__atomic_load_n(&r.b.seen[11], __ATOMIC_RELAXED), 1);
+	CHECK(!r.gone);
 	rig_down(&r);
 }
 

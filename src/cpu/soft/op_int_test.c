@@ -869,17 +869,17 @@ TEST(string_indexes_wrap_at_the_address_size)
 
 #define NR_LOCKED 20000
 
+/* 1: lock inc qword [rsi]; lock add dword [rsi+9], 3; xchg [rsi+16], eax; dec ecx; jnz 1b */
+static const u8 locked[] = { 0xf0, 0x48, 0xff, 0x06, 0xf0, 0x83, 0x46, 0x09, 0x03,
+			     0x87, 0x46, 0x10, 0xff, 0xc9, 0x75, 0xf0 };
+
 static void *count_locked(void *arg)
 {
-	/* 1: lock inc qword [rsi]; lock add dword [rsi+9], 3; xchg [rsi+16], eax; dec ecx; jnz 1b */
-	static const u8 code[] = { 0xf0, 0x48, 0xff, 0x06, 0xf0, 0x83, 0x46, 0x09, 0x03,
-				   0x87, 0x46, 0x10, 0xff, 0xc9, 0x75, 0xf0 };
 	struct vcpu *v = arg;
 
 	v->s.gpr[RSI] = TV_VA(TV_DATA);
 	v->s.gpr[RCX] = NR_LOCKED;
-	testvm_code(v, CODE_AT, code, sizeof code);
-	testvm_run(v, CODE_AT + sizeof code, 10 * NR_LOCKED);
+	testvm_run(v, CODE_AT + sizeof locked, 10 * NR_LOCKED);
 	return NULL;
 }
 
@@ -891,6 +891,7 @@ TEST(locked_updates_of_two_vcpus_are_all_counted)
 
 	if (!have_vm())
 		return;
+	testvm_code(vm, CODE_AT, locked, sizeof locked);
 	b = aligned_alloc(64, (sizeof *b + 63) & ~63ull);
 	memcpy(b, vm, sizeof *b);
 	b->mmu = mmu_new();
