@@ -130,6 +130,33 @@ static size_t make(u8 *f, unsigned port, unsigned flags, u32 bend, size_t len)
 	return ETH + 40 + len;
 }
 
+/* Lengths, flags and fragments that lie, under checksums that are right all the same. */
+static void bend_headers(u8 *f, size_t size, u32 odd)
+{
+	u8 *ip = f + ETH, *tcp;
+	size_t head, total = size - ETH;
+
+	if (odd & 1)
+		ip[0] = (u8)(0x40 | (odd >> 4 & 15));
+	if (odd & 2)
+		total += (size_t)(i8)(odd >> 8);
+	if (odd & 4)
+		put16(ip + 6, 1u << (odd >> 4 & 15));
+	put16(ip + 2, (u32)total);
+	head = (ip[0] & 15) * 4u;
+	tcp = ip + head;
+	put16(ip + 10, 0);
+	if (size < ETH + head + 20)
+		return;
+	put16(ip + 10, sum(0, ip, head));
+	if (odd & 8)
+		tcp[12] = (u8)(odd >> 16);
+	put16(tcp + 2, 80);
+	put16(tcp + 16, 0);
+	total = total > head && total < size - ETH ? total - head : size - ETH - head;
+	put16(tcp + 16, sum(sum(6 + (u32)total, ip + 12, 8) ^ 0xffff, tcp, total));
+}
+
 static void segment(struct fuzz_in *in, bool text)
 {
 	static const char *const words[] = {
@@ -159,6 +186,8 @@ static void segment(struct fuzz_in *in, bool text)
 		len = n < 1500 ? n : 1500;
 	}
 	n = make(f, port, flags, bend, len);
+	if (how & 0x10)
+		bend_headers(f, n, (u32)fuzz_take(in, 3));
 	s.snd[port] += (u32)len + (flags & SYN ? 1 : 0) + (flags & FIN);
 	give(f, n, how & 0x20 ? n : 20);
 }
@@ -279,6 +308,7 @@ int mmds_run(const u8 *p, size_t len, struct err *e UNUSED)
 size_t mmds_seed(unsigned n, u8 *buf, size_t max UNUSED)
 {
 	static const u8 talk[][40] = {
+		{ 0, 5, 0, 7, 0x30, 1, 8, 0, 0x60, 7, 0x30, 1, 0x0a, 8, 0xf0, 7, 0x30, 1, 0x71 },
 		{ 0, 5, 0, 7, 0x20, 1, 7, 0x20, 7, 0, 50, 7, 0x20, 2 },
 		{ 1, 5, 0, 7, 0x20, 3, 7, 0x20, 0, 7, 0x20, 2, 0, 200, 7, 0x60, 17, 2, 1, 100 },
 		{ 0,   5,   1,   11,  0x21, 4,   'G', 'E', 'T',  ' ',  '/',  'a',  ' ',

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define OPS    48
-#define RINGS  0x48000u /* bytes of shadow rings that are written here */
+#define RINGS  0x40000u /* bytes of shadow rings, all of them */
 #define HEADER 12u
 #define QUEUES 2u
 
@@ -69,28 +69,33 @@ static void say_u64(u32 request, u64 v)
 	say(request, &v, sizeof v);
 }
 
-/* Take what the front end sent, for the descriptors in it. */
+static void take_fds(u32 request, const int *fds, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		if (request == SET_MEM_TABLE && i + 1 == nr && !be.rings)
+			be.rings = mmap(NULL, RINGS, PROT_READ | PROT_WRITE, MAP_SHARED, fds[i], 0);
+		if (request == SET_VRING_CALL && be.call < 0)
+			be.call = dup(fds[i]);
+		close(fds[i]);
+	}
+}
+
+/* Take what the front end sent, for the descriptors beside the messages' heads. */
 static void listen_all(void)
 {
-	u8 buf[512];
+	u32 head[3];
+	u8 body[512];
 	int fds[FD_PASS_MAX];
-	u32 request;
 
 	for (;;) {
 		unsigned nr = FD_PASS_MAX;
-		ssize_t n = fd_recv(be.sock, buf, sizeof buf, fds, &nr);
 
-		if (n <= 0)
+		if (fd_recv(be.sock, head, sizeof head, fds, &nr) != sizeof head)
 			return;
-		memcpy(&request, buf, sizeof request);
-		for (unsigned i = 0; i < nr; i++) {
-			if (request == SET_MEM_TABLE && i + 1 == nr && !be.rings)
-				be.rings = mmap(NULL, RINGS, PROT_READ | PROT_WRITE, MAP_SHARED,
-						fds[i], 0);
-			if (request == SET_VRING_CALL && be.call < 0)
-				be.call = dup(fds[i]);
-			close(fds[i]);
-		}
+		take_fds(head[0], fds, nr);
+		if (head[2] > sizeof body ||
+		    (head[2] && recv(be.sock, body, head[2], MSG_DONTWAIT) < 0))
+			fuzz_broken("vhost: a message without its body");
 	}
 }
 
@@ -218,6 +223,8 @@ int vhost_run(const u8 *p, size_t len, struct err *e)
 size_t vhost_seed(unsigned n, u8 *buf, size_t max UNUSED)
 {
 	static const u8 talk[][40] = {
+		/* two buffers; the first comes back, then one that is not out */
+		{ 2, 0, 0, 2, 0xe0, 0, 0, 1, 0, 0, 0, 0, 4, 2, 0xe0, 0, 0, 2, 0, 0, 0, 0, 4, 3 },
 		{ 2, 0,  0, 2, 0x42, 1,    0, 4, 2, 0xe4, 0, 0, 0,
 		  0, 16, 0, 0, 2,    0x40, 0, 0, 1, 0,    4, 7 },
 		{ 2, 8, 0x10, 0x18, 5, 4, 1, 2, 3, 4, 4, 7, 3 },
