@@ -1,5 +1,5 @@
 """Guests for the tests of snapshots and forks: VMs with their serial line on a socket."""
-import atexit, hashlib, os, pathlib, re, shutil, socket, subprocess, tempfile, time
+import atexit, hashlib, json, os, pathlib, re, shutil, signal, socket, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 os.chdir(ROOT)
@@ -9,11 +9,36 @@ tmp = tempfile.mkdtemp(prefix="vireo-snapshot-")
 os.environ["XDG_RUNTIME_DIR"] = tmp
 
 
+def running_vms():
+    """Monitors by name; all have their sockets in our directory, forks too."""
+    r = subprocess.run([VIREO, "list", "--json"], capture_output=True, text=True, timeout=120)
+    return {v["name"]: v["pid"] for v in json.loads(r.stdout or "[]")}
+
+
+def parent_of(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        return int(f.read().rsplit(")", 1)[1].split()[1])
+
+
 @atexit.register
 def clean_up():
     for p in running:
         p.terminate()
+    for p in running:
+        try:
+            p.wait(10)
+        except subprocess.TimeoutExpired:
+            p.kill()
+    for pid in running_vms().values():  # forks are nobody's children
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
     shutil.rmtree(tmp, ignore_errors=True)
+
+
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda *_: sys.exit(1))  # so that clean_up() runs
 
 
 def vireo(*args, **kw):
@@ -24,7 +49,7 @@ def vireo(*args, **kw):
 class Guest:
     """A VM with its serial line on a socket."""
 
-    def __init__(self, *args, name, attach=None):
+    def __init__(self, *args, name, attach=None, poll=0.05):
         self.name, self.path, self.out = name, attach or f"{tmp}/{name}.serial", b""
         if not attach:
             self.proc = subprocess.Popen([VIREO, *args, "--name", name, "--serial",
@@ -32,12 +57,13 @@ class Guest:
                                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             running.append(self.proc)
         self.sock = socket.socket(socket.AF_UNIX)
-        for _ in range(600):
+        by = time.monotonic() + 30
+        while time.monotonic() < by:
             try:
                 self.sock.connect(self.path)
                 break
             except OSError:
-                time.sleep(0.05)
+                time.sleep(poll)
 
     def type(self, text):
         self.sock.sendall(text.encode())
