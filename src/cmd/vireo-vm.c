@@ -341,6 +341,7 @@ static int confine(struct err *e)
 	char line[200];
 
 	cpu_tsc_prepare();
+	cpu_soft_prepare();
 	tzset(); /* or the log's first line reads the time zone */
 	TRY(jail_enter(&s, &r, e));
 	for (enum jail_layer l = 0; l < JAIL_LAYERS; l++)

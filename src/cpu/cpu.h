@@ -180,6 +180,11 @@ struct cpu_engine {
 };
 
 extern const struct cpu_engine cpu_soft;
+/*
+ * While the process has one thread: with several the host's kernel takes milliseconds for what
+ * machines of more than one CPU need (MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED).
+ */
+void cpu_soft_prepare(void);
 
 /*
  * KVM (cpu/kvm). After run() has started a VM needs of its descriptors, besides mmap'ed memory,

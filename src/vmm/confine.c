@@ -75,6 +75,7 @@ int vm_confine(struct vm *vm, struct err *e)
 		dir[s.nr_dirs++] = (struct jail_dir){ .fd = vm->cfg->share[i].fd,
 						      .read_only = vm->cfg->share[i].read_only };
 	cpu_tsc_prepare();
+	cpu_soft_prepare();
 	tzset(); /* or gmtime_r() reads the time zone when the guest first asks its clock */
 	TRY(jail_enter(&s, &r, e));
 	say(vm, &r);

@@ -23,6 +23,16 @@ static void barrier_everywhere(void)
 	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 }
 
+static int register_barrier(void)
+{
+	return (int)syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+}
+
+void cpu_soft_prepare(void)
+{
+	register_barrier(); /* where that fails, smp_init() says so */
+}
+
 int smp_init(struct cpu_vm *vm, struct err *e)
 {
 	cpu_set_t set;
@@ -30,7 +40,7 @@ int smp_init(struct cpu_vm *vm, struct err *e)
 	vm->host_cpus = sched_getaffinity(0, sizeof set, &set) < 0 ? 1 : (unsigned)CPU_COUNT(&set);
 	if (vm->cfg.nr_vcpus <= 1)
 		return 0;
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) < 0)
+	if (register_barrier() < 0)
 		return err_set(e, ENOSYS, "cpus: %u: more than one needs membarrier from the host's "
 			       "kernel", vm->cfg.nr_vcpus);
 	return 0;
