@@ -635,6 +635,8 @@ static void make_paths_absolute(struct vm_config *c)
 	}
 	for (u32 i = 0; i < c->nr_shares; i++)
 		make_absolute(c->share[i].path);
+	for (u32 i = 0; i < c->nr_pmems; i++)
+		make_absolute(c->pmem[i].path);
 }
 
 #define PERF_MAP "/tmp/vireo-perf-XXXXXX"

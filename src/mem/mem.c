@@ -44,6 +44,7 @@ struct mem {
 	gpa_t room;	/* where memory above RAM may be; all ones if nowhere */
 	struct mem_region region[MEM_REGIONS];
 	unsigned nr_regions;
+	struct mem_region anon; /* the one in the room that is saved with RAM; length 0 = none */
 	u64 offset;	/* base modulo ALIAS_SPAN */
 	u8 *code_map;
 	void (*code_fn)(void *ctx, gpa_t gpa, u64 len);
@@ -116,6 +117,10 @@ void mem_parts(const struct mem *m, struct mem_part ret[MEM_PARTS])
 	ret[1] = (struct mem_part){
 		.gpa = MEM_HIGH_BASE, .len = m->high, .file = m->low, .host = m->base + MEM_HIGH_BASE
 	};
+	ret[2] = (struct mem_part){ .gpa = m->anon.gpa,
+				    .len = m->anon.len,
+				    .file = m->low + m->high,
+				    .host = m->base + m->anon.gpa };
 }
 
 /* Anonymous, not a memfd: only that gets huge pages on hosts as Debian sets them up. */
@@ -138,7 +143,7 @@ static int map_ram(struct mem *m, int fd)
 	return 0;
 }
 
-#define OWN_BYTES(m) (align_up(mem_size(m) / MEM_PAGE, 64) / 8)
+#define OWN_BYTES(m) (align_up(mem_file_size(m) / MEM_PAGE, 64) / 8)
 
 int mem_refile(struct mem *m, int fd)
 {
@@ -291,9 +296,9 @@ struct mem *mem_new_room(u64 size, u64 room, u64 rom, struct err *e)
 	return new_from(size, room, rom, -1, e);
 }
 
-struct mem *mem_new_file(u64 size, int fd, struct err *e)
+struct mem *mem_new_file(u64 size, u64 room, int fd, struct err *e)
 {
-	return new_from(size, 0, 0, fd, e);
+	return new_from(size, room, 0, fd, e);
 }
 
 void mem_free(struct mem *m)
@@ -318,6 +323,11 @@ void mem_free(struct mem *m)
 u64 mem_size(const struct mem *m)
 {
 	return m->low + m->high;
+}
+
+u64 mem_file_size(const struct mem *m)
+{
+	return m->low + m->high + m->anon.len;
 }
 
 u64 mem_low_size(const struct mem *m)
@@ -372,6 +382,27 @@ static const struct mem_region *find_region(const struct mem *m, gpa_t gpa, u64 
 	return NULL;
 }
 
+/* Anonymous memory in the room is a part of the memory file, if there is one below. */
+static int map_anon(struct mem *m, gpa_t gpa, u64 len, struct err *e)
+{
+	u64 *own;
+
+	if (m->anon.len)
+		return err_set(e, ENOSPC, "memory: can be added in one place only");
+	m->anon = (struct mem_region){ gpa, len, false };
+	if (m->file < 0)
+		return 0;
+	own = realloc(m->own, OWN_BYTES(m));
+	if (!own)
+		return err_set(e, ENOMEM, "memory: out of host memory");
+	memset(own, 0, OWN_BYTES(m));
+	m->own = own;
+	if (mmap(m->base + gpa, len, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_NORESERVE | MAP_PRIVATE,
+		 m->file, (off_t)mem_size(m)) == MAP_FAILED)
+		return err_set(e, errno, "memory: %s", strerror(errno));
+	return 0;
+}
+
 int mem_map(struct mem *m, gpa_t gpa, u64 len, int fd, bool shared, struct err *e)
 {
 	int how = MAP_FIXED | MAP_NORESERVE;
@@ -387,6 +418,8 @@ int mem_map(struct mem *m, gpa_t gpa, u64 len, int fd, bool shared, struct err *
 		 0) == MAP_FAILED)
 		return err_set(e, errno, "memory: %s", strerror(errno));
 	madvise(m->base + gpa, len, MADV_HUGEPAGE);
+	if (fd < 0)
+		TRY(map_anon(m, gpa, len, e));
 	bytes = align_up((u64)st.st_size, MEM_PAGE);
 	bytes = bytes < len ? bytes : len;
 	if (bytes && mmap(m->base + gpa, bytes, PROT_READ | PROT_WRITE,
@@ -445,6 +478,22 @@ void mem_wrote(struct mem *m, gpa_t gpa, u64 len)
 	}
 }
 
+static bool is_rom(const struct mem *m, gpa_t gpa)
+{
+	return gpa < MEM_HIGH_BASE && gpa >= m->low;
+}
+
+/* [gpa, gpa+len) is in one part or in none. */
+static void own_part(struct mem *m, gpa_t gpa, u64 len)
+{
+	struct mem_part part[MEM_PARTS];
+
+	mem_parts(m, part);
+	for (unsigned i = 0; i < MEM_PARTS; i++)
+		if (gpa >= part[i].gpa && gpa - part[i].gpa < part[i].len)
+			mem_own(m, (part[i].file + gpa - part[i].gpa) / MEM_PAGE, len / MEM_PAGE);
+}
+
 bool mem_discard(struct mem *m, gpa_t gpa, u64 len)
 {
 	const struct mem_region *r = find_region(m, gpa, len);
@@ -453,12 +502,10 @@ bool mem_discard(struct mem *m, gpa_t gpa, u64 len)
 	if (!p)
 		return false;
 	/* Over a file, dropping the copy would bring the file's page back: cover it. */
-	if (!r)
-		mem_own(m, (gpa < m->low ? gpa : gpa - MEM_HIGH_BASE + m->low) / MEM_PAGE,
-			len / MEM_PAGE);
+	own_part(m, gpa, len);
 	if (m->shared >= 0)
 		madvise(p, len, MADV_REMOVE);
-	else if (m->file < 0 || r || mmap(p, len, PROT_READ | PROT_WRITE,
+	else if (m->file < 0 || is_rom(m, gpa) || mmap(p, len, PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
 				0) == MAP_FAILED)
 		madvise(p, len, MADV_DONTNEED);

@@ -38,10 +38,11 @@ void mem_prepare(void);
 /* size: bytes, multiple of 4 KiB. Fails with one sentence (too large, no address space). */
 struct mem *mem_new(u64 size, struct err *e) MUST_CHECK;
 /*
- * RAM that begins as the contents of @fd (@size bytes: low RAM, then high RAM), mapped
- * copy-on-write: the file is never written, and must not change while the memory lives.
+ * RAM that begins as the contents of @fd (low RAM, then high RAM, then what mem_map() makes of
+ * anonymous memory), mapped copy-on-write: the file is never written, and must not change while the
+ * memory lives. @room as for mem_new_room().
  */
-struct mem *mem_new_file(u64 size, int fd, struct err *e) MUST_CHECK;
+struct mem *mem_new_file(u64 size, u64 room, int fd, struct err *e) MUST_CHECK;
 /*
  * mem_new() with @room bytes of guest-physical space for mem_map(), from mem_room() on, and
  * @rom bytes that end at 4 GiB, for firmware (a multiple of 4 KiB, at most MEM_ROM_MAX).
@@ -66,8 +67,8 @@ gpa_t mem_room(const struct mem *m); /* where it begins, a multiple of MEM_ROOM_
 gpa_t mem_regions_from(const struct mem *m);
 
 /*
- * Map @len bytes of the room at @gpa, both multiples of 4 KiB: anonymous memory with @fd -1,
- * or the file @fd, which may be shorter (zeroes behind it; the descriptor is not kept).
+ * Map @len bytes of the room at @gpa, both multiples of 4 KiB: anonymous memory with @fd -1, at
+ * most once, or the file @fd, which may be shorter (zeroes behind it; the descriptor is not kept).
  * @shared: the guest's writes go to the file; otherwise they are the guest's own.
  */
 int mem_map(struct mem *m, gpa_t gpa, u64 len, int fd, bool shared, struct err *e) MUST_CHECK;
@@ -104,15 +105,16 @@ void mem_wrote(struct mem *m, gpa_t gpa, u64 len);
 
 /* -- RAM as a file (mem_file.c): nothing may write to RAM meanwhile --------------------- */
 
-/* The pieces of RAM, in the order of a memory file. */
+/* The pieces of RAM and of anonymous memory above it, in the order of a memory file. */
 struct mem_part {
 	gpa_t gpa;
 	u64 len;  /* bytes; 0 = there is none */
 	u64 file; /* offset in the file */
 	u8 *host;
 };
-#define MEM_PARTS 2
+#define MEM_PARTS 3 /* low RAM, high RAM, anonymous memory in the room */
 void mem_parts(const struct mem *m, struct mem_part ret[MEM_PARTS]);
+u64 mem_file_size(const struct mem *m); /* all of them together */
 
 /*
  * Make @fd, an empty file, a copy of RAM with holes for zero pages. *ret_sum: mem_sum() of

@@ -138,7 +138,7 @@ int mem_save(const struct mem *m, int fd, u64 *ret_sum)
 
 	if (ret_sum)
 		*ret_sum = 0;
-	if (ftruncate(fd, (off_t)mem_size(m)) < 0)
+	if (ftruncate(fd, (off_t)mem_file_size(m)) < 0)
 		return -errno;
 	mem_parts(m, part);
 	mem_scan_begin(&s, m);

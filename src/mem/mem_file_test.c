@@ -34,7 +34,7 @@ TEST(saved_memory_is_the_same_when_mapped_and_stays_as_it_is)
 	CHECK_EQ(mem_sum(m), sum);
 	CHECK(!fstat(fd, &st) && (u64)st.st_size == SIZE);
 	CHECK((u64)st.st_blocks * 512 < SIZE / 2); /* holes */
-	n = mem_new_file(SIZE, fd, &e);
+	n = mem_new_file(SIZE, 0, fd, &e);
 	CHECK(n);
 	CHECK(!memcmp(mem_ptr(n, 0, SIZE), mem_ptr(m, 0, SIZE), SIZE));
 	CHECK_EQ(mem_sum(n), sum);
@@ -42,7 +42,7 @@ TEST(saved_memory_is_the_same_when_mapped_and_stays_as_it_is)
 	CHECK(mem_write(n, 12345, &v, sizeof v));
 	CHECK(mem_sum(n) != sum);
 	mem_free(n);
-	n = mem_new_file(SIZE, fd, &e);
+	n = mem_new_file(SIZE, 0, fd, &e);
 	CHECK(n);
 	CHECK_EQ(mem_sum(n), sum); /* the write above did not reach the file */
 	mem_free(n);
@@ -62,7 +62,7 @@ TEST(frozen_memory_goes_on_above_what_was_frozen)
 	CHECK_EQ(mem_sum(m), sum);
 	CHECK(mem_write(m, 8192, &v, sizeof v));
 	CHECK(mem_sum(m) != sum);
-	n = mem_new_file(SIZE, fd, &e);
+	n = mem_new_file(SIZE, 0, fd, &e);
 	CHECK(n);
 	CHECK_EQ(mem_sum(n), sum);
 	mem_free(n);
@@ -73,7 +73,7 @@ TEST(frozen_memory_goes_on_above_what_was_frozen)
 /* A copy made of what mem_freeze() gave. */
 static struct mem *copy_of(int base, int fd)
 {
-	struct mem *n = mem_new_file(SIZE, base >= 0 ? base : fd, &e);
+	struct mem *n = mem_new_file(SIZE, 0, base >= 0 ? base : fd, &e);
 
 	if (n && base >= 0 && mem_overlay(n, fd))
 		abort();
@@ -145,7 +145,7 @@ TEST(a_file_of_changes_that_makes_no_sense_is_refused)
 	CHECK(mem_write(m, 77 * MEM_PAGE, "x", 1));
 	CHECK_EQ(mem_freeze(m, two, &base), 0);
 	CHECK(base >= 0 && !fstat(two, &st));
-	n = mem_new_file(SIZE, base, &e);
+	n = mem_new_file(SIZE, 0, base, &e);
 	for (off_t at = MEM_PAGE + 8; at < st.st_size; at++) { /* from the length of the run on */
 		CHECK(pread(two, &byte, 1, at) == 1);
 		flipped = byte ^ 0x80;
@@ -160,4 +160,53 @@ TEST(a_file_of_changes_that_makes_no_sense_is_refused)
 	close(one);
 	close(two);
 	close(base);
+}
+
+#define ROOM (2ull << 20)
+
+/* RAM over @fd, or anonymous, with memory above it. */
+static struct mem *roomy(int fd)
+{
+	struct mem *m = fd < 0 ? mem_new_room(SIZE, ROOM, 0, &e) : mem_new_file(SIZE, ROOM, fd, &e);
+
+	if (m && mem_map(m, mem_room(m), ROOM, -1, false, &e))
+		abort();
+	return m;
+}
+
+TEST(anonymous_memory_above_ram_is_saved_and_frozen_with_it)
+{
+	struct mem *m = roomy(-1), *n;
+	int fd = memfd_create("mem", 0), one = memfd_create("one", 0), two = memfd_create("two", 0);
+	gpa_t at = mem_room(m);
+	int base = 0;
+	u64 v = 7, sum;
+	struct stat st;
+
+	CHECK(mem_write(m, at + 5 * MEM_PAGE, &v, sizeof v) && mem_write(m, 12, &v, sizeof v));
+	CHECK_EQ(mem_save(m, fd, &sum), 0);
+	CHECK(!fstat(fd, &st) && (u64)st.st_size == SIZE + ROOM);
+	n = roomy(fd);
+	CHECK(n);
+	CHECK_EQ(mem_sum(n), sum);
+	CHECK_EQ(mem_sum(m), sum);
+	CHECK(mem_write(n, at + 6 * MEM_PAGE, &v, sizeof v));
+	CHECK(mem_discard(n, at + 5 * MEM_PAGE, MEM_PAGE)); /* does not come back from the file */
+	CHECK(mem_read(n, at + 5 * MEM_PAGE, &v, sizeof v) && v == 0);
+	sum = mem_sum(n);
+	CHECK_EQ(mem_freeze(n, one, &base), 0);
+	CHECK(base >= 0 && mem_sum(n) == sum);
+	mem_free(m);
+	m = roomy(base);
+	CHECK_EQ(mem_overlay(m, one), 0);
+	CHECK_EQ(mem_sum(m), sum);
+	close(base);
+	CHECK_EQ(mem_freeze(m, two, &base), 0);
+	CHECK(base >= 0 && mem_sum(m) == sum);
+	mem_free(m);
+	mem_free(n);
+	close(base);
+	close(fd);
+	close(one);
+	close(two);
 }

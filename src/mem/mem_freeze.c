@@ -61,7 +61,7 @@ static bool note_change(struct changes *c, u64 page, u64 max)
 
 static bool find_changes(const struct mem *m, struct changes *c)
 {
-	u64 max = mem_size(m) / MEM_PAGE / PART_MAX + 256;
+	u64 max = mem_file_size(m) / MEM_PAGE / PART_MAX + 256;
 	struct mem_part part[MEM_PARTS];
 	struct mem_scan s;
 
@@ -224,7 +224,7 @@ int mem_freeze(struct mem *m, int fd, int *ret_base)
 int mem_overlay(struct mem *m, int fd)
 {
 	struct changes *c = malloc(sizeof *c);
-	int r = c ? read_changes(c, fd, mem_size(m) / MEM_PAGE) : -ENOMEM;
+	int r = c ? read_changes(c, fd, mem_file_size(m) / MEM_PAGE) : -ENOMEM;
 
 	if (!r) {
 		own_all(m, c);

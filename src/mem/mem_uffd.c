@@ -32,7 +32,6 @@
 
 #define PM_WRITTEN	   (1ull << 1) /* PAGE_IS_WRITTEN */
 #define PM_SCAN_PROTECT	   1	       /* PM_SCAN_WP_MATCHING */
-#define PM_SCAN_CHECK	   2	       /* PM_SCAN_CHECK_WPASYNC */
 #define NR_RUNS		   256
 
 struct pm_region {
@@ -101,14 +100,17 @@ static int register_ram(const struct mem *m, int fd, u64 mode)
 
 /* -- dirty pages -------------------------------------------------------------------------- */
 
-/* Call @fn, if any, for runs of pages written; they count as clean from then on. */
+/*
+ * Call @fn, if any, for runs of pages written; they count as clean from then on. Where mem_discard()
+ * has put new memory nothing is noted: what is there counts as written each time.
+ */
 static int take_dirty(const struct mem_part *p,
 		      int (*fn)(void *ctx, const struct mem_part *p, u64 off, u64 len), void *ctx)
 {
 	struct pm_region run[NR_RUNS];
 	struct pm_scan s = {
 		.size = sizeof s,
-		.flags = PM_SCAN_PROTECT | PM_SCAN_CHECK,
+		.flags = PM_SCAN_PROTECT,
 		.start = (u64)p->host,
 		.end = (u64)p->host + p->len,
 		.vec = (u64)run,
@@ -179,7 +181,7 @@ int mem_save_dirty(struct mem *m, int fd)
 	struct mem_part part[MEM_PARTS];
 	int r = 0;
 
-	if (ftruncate(fd, (off_t)mem_size(m)) < 0)
+	if (ftruncate(fd, (off_t)mem_file_size(m)) < 0)
 		return -errno;
 	if (mem_is_tracked(m)) {
 		r = take_all(m, write_run, &fd);

@@ -15,9 +15,14 @@
 
 #define PMEM_ALIGN (2ull << 20)
 
-static u64 hotplug_size(const struct vm *vm)
+static u64 hotplug_size(const struct vm_config *c)
 {
-	return vm->cfg->memhp.present ? (u64)vm->cfg->memhp.total_mib << 20 : 0;
+	return c->memhp.present ? (u64)c->memhp.total_mib << 20 : 0;
+}
+
+u64 memory_file_size(const struct vm_config *c)
+{
+	return c->memory + hotplug_size(c);
 }
 
 gpa_t memory_hotplug_base(const struct vm *vm)
@@ -25,19 +30,26 @@ gpa_t memory_hotplug_base(const struct vm *vm)
 	return mem_room(vm->mem);
 }
 
-/* How large the files are, on the way into the guest. */
-static int measure(struct vm *vm, u64 *room, struct err *e)
+/* How large a file is for the guest. */
+static int pmem_size(const struct pmem_config *p, u64 *ret, struct err *e)
 {
-	*room = hotplug_size(vm);
-	for (u32 i = 0; i < vm->cfg->nr_pmems; i++) {
-		const struct pmem_config *p = &vm->cfg->pmem[i];
-		struct stat st;
+	struct stat st;
 
-		if (fstat(p->fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 512)
-			return err_set(e, EINVAL, "pmem: %.100s: want a file of at least 512 bytes",
-				       p->path);
-		vm->pmem[i].len = align_up((u64)st.st_size, PMEM_ALIGN);
-		*room += vm->pmem[i].len;
+	if (fstat(p->fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 512)
+		return err_set(e, EINVAL, "pmem: %.100s: want a file of at least 512 bytes",
+			       p->path);
+	*ret = align_up((u64)st.st_size, PMEM_ALIGN);
+	return 0;
+}
+
+int memory_room(const struct vm_config *c, u64 *ret, struct err *e)
+{
+	u64 len;
+
+	*ret = hotplug_size(c);
+	for (u32 i = 0; i < c->nr_pmems; i++) {
+		TRY(pmem_size(&c->pmem[i], &len, e));
+		*ret += len;
 	}
 	return 0;
 }
@@ -76,32 +88,39 @@ static int rom_size(const struct vm *vm, u64 *ret, struct err *e)
 	return 0;
 }
 
+static int map_regions(struct vm *vm, struct err *e)
+{
+	u64 hotplug = hotplug_size(vm->cfg);
+	gpa_t at = mem_room(vm->mem);
+
+	if (hotplug)
+		TRY(mem_map(vm->mem, at, hotplug, -1, false, e));
+	at += hotplug;
+	for (u32 i = 0; i < vm->cfg->nr_pmems; i++) {
+		TRY(pmem_size(&vm->cfg->pmem[i], &vm->pmem[i].len, e));
+		TRY(map_pmem(vm, i, at, e));
+		at += vm->pmem[i].len;
+	}
+	return 0;
+}
+
 int memory_new(struct vm *vm, struct err *e)
 {
-	gpa_t at;
 	u64 room, rom;
 
-	TRY(measure(vm, &room, e));
-	if (vm->mem) /* a snapshot's */
-		return room || vm->cfg->nr_vhosts ?
-			       err_set(e, ENOTSUP,
-				       "memory hot-plug, pmem and vhost-user: not with a snapshot") :
-			       0;
+	if (vm->mem) { /* a snapshot's */
+		if (vm->cfg->nr_vhosts || vm->cfg->firmware.fd >= 0)
+			return err_set(e, ENOTSUP, "vhost-user and firmware: not with a snapshot");
+		return map_regions(vm, e);
+	}
+	TRY(memory_room(vm->cfg, &room, e));
 	TRY(rom_size(vm, &rom, e));
 	vm->mem = mem_new_room(vm->cfg->memory, room, rom, e);
 	if (!vm->mem)
 		return -e->code;
 	if (vm->cfg->nr_vhosts)
 		TRY(mem_share(vm->mem, e));
-	at = mem_room(vm->mem);
-	if (hotplug_size(vm))
-		TRY(mem_map(vm->mem, at, hotplug_size(vm), -1, false, e));
-	at += hotplug_size(vm);
-	for (u32 i = 0; i < vm->cfg->nr_pmems; i++) {
-		TRY(map_pmem(vm, i, at, e));
-		at += vm->pmem[i].len;
-	}
-	return 0;
+	return map_regions(vm, e);
 }
 
 void memory_close(struct vm *vm)

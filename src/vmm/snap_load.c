@@ -141,53 +141,52 @@ static int check_cpu(const struct snap_machine *m, const struct snap_machine *he
 	return 0;
 }
 
-static int check_memory_file(const struct snap_machine *m, int fd, struct err *e)
+static int check_memory_file(const struct vm_config *c, int fd, struct err *e)
 {
+	u64 want = memory_file_size(c);
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
 		return err_set(e, errno, "%s", strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, EINVAL, "not a regular file");
-	if ((u64)st.st_size != m->memory)
+	if ((u64)st.st_size != want)
 		return err_set(e, EINVAL, "%lld bytes long: want %llu", (long long)st.st_size,
-			       (unsigned long long)m->memory);
+			       (unsigned long long)want);
 	return 0;
 }
 
-static struct mem *map_memory(const struct snap_machine *m, const struct snapshot_load *o,
-			      struct err *e)
-{
-	struct mem *mem;
-
-	if (check_memory_file(m, o->mem_fd, e))
-		return NULL;
-	mem = mem_new_file(m->memory, o->mem_fd, e);
-	if (mem && o->over_fd >= 0 && mem_overlay(mem, o->over_fd)) {
-		err_set(e, EINVAL, "its changed pages cannot be used");
-		mem_free(mem);
-		return NULL;
-	}
-	if (mem && o->verify && m->mem_sum && mem_sum(mem) != m->mem_sum) {
-		err_set(e, EINVAL, "damaged: its checksum does not match");
-		mem_free(mem);
-		mem = NULL;
-	}
-	return mem;
-}
-
-static struct mem *load_memory(const struct snap_machine *m, const struct snapshot_load *o,
+static struct mem *load_memory(const struct vm_config *c, const struct snapshot_load *o,
 			       int *ret_uffd, struct err *e)
 {
-	struct mem *mem;
+	u64 room;
 
 	*ret_uffd = -1;
+	if (memory_room(c, &room, e))
+		return NULL;
+	if (o->backend == SNAPSHOT_MEM_UFFD && room) {
+		err_set(e, ENOTSUP, "a page handler has no pages of hot-plugged memory and pmem");
+		return NULL;
+	}
 	if (o->backend == SNAPSHOT_MEM_UFFD)
-		return pager_memory(m->memory, o->mem_fd, o->uffd_dev, ret_uffd, e);
-	mem = map_memory(m, o, e);
-	if (mem && o->track_dirty && mem_track(mem))
-		return mem; /* then all of it counts as written */
-	return mem;
+		return pager_memory(c->memory, o->mem_fd, o->uffd_dev, ret_uffd, e);
+	return check_memory_file(c, o->mem_fd, e) ? NULL :
+						    mem_new_file(c->memory, room, o->mem_fd, e);
+}
+
+/* All of it is mapped, and nothing has been written. */
+static int finish_memory(struct vm *vm, const struct snap_machine *m, const struct snapshot_load *o,
+			 struct err *e)
+{
+	bool file = o->backend == SNAPSHOT_MEM_FILE;
+
+	if (file && o->over_fd >= 0 && mem_overlay(vm->mem, o->over_fd))
+		return err_set(e, EINVAL, "memory file: its changed pages cannot be used");
+	if (file && o->verify && m->mem_sum && mem_sum(vm->mem) != m->mem_sum)
+		return err_set(e, EINVAL, "memory file: damaged: its checksum does not match");
+	if (file && o->track_dirty && mem_track(vm->mem))
+		return 0; /* then all of it counts as written */
+	return 0;
 }
 
 /* -- clocks ----------------------------------------------------------------------------------- */
@@ -347,7 +346,7 @@ static struct vm *make(struct vm_config *c, const struct snapshot_load *o, struc
 		err_set(e, EINVAL, "memory or cpus are not the configuration's");
 		return NULL;
 	}
-	p.mem = load_memory(&s->m, o, &p.pager_uffd, e);
+	p.mem = load_memory(c, o, &p.pager_uffd, e);
 	if (!p.mem) {
 		err_wrap(e, "memory file");
 		return NULL;
@@ -355,7 +354,7 @@ static struct vm *make(struct vm_config *c, const struct snapshot_load *o, struc
 	p.pager_fd = p.pager_uffd < 0 ? -1 : fcntl(o->mem_fd, F_DUPFD_CLOEXEC, 0);
 	p.clock_ns = s->m.clock_ns;
 	vm = vm_new_preset(c, &p, e);
-	if (vm && load(vm, s, o, e)) {
+	if (vm && (finish_memory(vm, &s->m, o, e) || load(vm, s, o, e))) {
 		vm_free(vm);
 		vm = NULL;
 	}

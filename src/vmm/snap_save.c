@@ -164,9 +164,8 @@ static int check(const struct vm *vm, const struct snapshot_save *o, struct err 
 	if (vm->agent)
 		return err_set(e, ENOTSUP, "snapshot: the VM runs one command for its caller (--), "
 			       "which cannot be saved");
-	if (vm->cfg->memhp.present || vm->cfg->nr_pmems || vm->cfg->nr_vhosts)
-		return err_set(e, ENOTSUP,
-			       "snapshot: memory hot-plug, pmem and vhost-user cannot be saved");
+	if (vm->cfg->nr_vhosts)
+		return err_set(e, ENOTSUP, "snapshot: a machine with --vhost-user cannot be saved");
 	if (*vm->cfg->firmware.path)
 		return err_set(e, ENOTSUP, "snapshot: a machine with --firmware cannot be saved");
 	for (u32 i = 0; i < vm->cfg->nr_disks && o->ret_base; i++)
@@ -174,6 +173,10 @@ static int check(const struct vm *vm, const struct snapshot_save *o, struct err 
 			return err_set(e, ENOTSUP, "disk %.100s: is written in place, so copies "
 				       "cannot share it: want it readonly or snapshot",
 				       vm->cfg->disk[i].path);
+	for (u32 i = 0; i < vm->cfg->nr_pmems && o->ret_base; i++)
+		if (!vm->cfg->pmem[i].read_only)
+			return err_set(e, ENOTSUP, "pmem %.100s: is written in place, so copies cannot "
+				       "share it: want it readonly", vm->cfg->pmem[i].path);
 	if (o->diff && !vm->cfg->track_dirty)
 		return err_set(e, ENOTSUP, "snapshot: what was written is not noted: want "
 			       "--track-dirty for a difference");

@@ -142,6 +142,9 @@ int board_mmio_cmdline(const struct vm *vm, char *text, size_t size, struct err 
 /* -- memory.c: RAM, and memory above it ----------------------------------------------- */
 
 int memory_new(struct vm *vm, struct err *e) MUST_CHECK;
+/* Bytes above RAM: memory hot-plug, then the open files of persistent memory. */
+int memory_room(const struct vm_config *c, u64 *ret, struct err *e) MUST_CHECK;
+u64 memory_file_size(const struct vm_config *c); /* of a memory file */
 void memory_close(struct vm *vm); /* what stands behind pmem devices; after the board */
 gpa_t memory_hotplug_base(const struct vm *vm);
 
