@@ -83,7 +83,6 @@ struct chr *chr_open_listener(struct loop *l, int fd, const char *path, struct e
 	}
 	u->w.fd = fd;
 	strncpy(u->addr.sun_path, path, sizeof u->addr.sun_path - 1);
-	u->bound = true;
 	if (loop_watch(l, &u->w, EPOLLIN, e)) {
 		close_unix(&u->s.host.chr);
 		return NULL;
@@ -94,6 +93,11 @@ struct chr *chr_open_listener(struct loop *l, int fd, const char *path, struct e
 struct chr *chr_open_unix(struct loop *l, const char *path, struct err *e)
 {
 	int fd = fd_listen_unix(path, 4, e);
+	struct chr *c = fd < 0 ? NULL : chr_open_listener(l, fd, path, e);
 
-	return fd < 0 ? NULL : chr_open_listener(l, fd, path, e);
+	if (c)
+		((struct listener *)c)->bound = true;
+	else if (fd >= 0)
+		unlink(path);
+	return c;
 }

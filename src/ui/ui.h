@@ -40,7 +40,7 @@ struct chr *chr_open_stdio(struct loop *l, struct chr_opts *o, struct err *e) MU
 struct chr *chr_open_pty(struct loop *l, struct chr_opts *o, struct err *e) MUST_CHECK;
 /* Listens; one client at a time. The path is removed by chr_close(). */
 struct chr *chr_open_unix(struct loop *l, const char *path, struct err *e) MUST_CHECK;
-/* The same on a socket that listens already (taken over, non-blocking); @path is removed. */
+/* The same on a socket that listens already (taken over, non-blocking); who made @path removes it. */
 struct chr *chr_open_listener(struct loop *l, int fd, const char *path,
 			      struct err *e) MUST_CHECK;
 struct chr *chr_open_file(struct loop *l, const char *path, struct err *e) MUST_CHECK;
