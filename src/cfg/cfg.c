@@ -37,6 +37,15 @@ void cfg_init(struct vm_config *c)
 	cfg_forget_open(c);
 }
 
+#define HOTPLUG_MAX_MIB (64u << 20)
+
+bool cfg_memhp_ok(const struct memhp_config *m)
+{
+	return m->total_mib && m->total_mib <= HOTPLUG_MAX_MIB && m->block_mib >= 2 &&
+	       !(m->block_mib & (m->block_mib - 1)) && m->total_mib % m->block_mib == 0 &&
+	       m->requested_mib % m->block_mib == 0 && m->requested_mib <= m->total_mib;
+}
+
 int cfg_check_limits(const struct vm_config *c, struct err *e)
 {
 	if (c->memory < CFG_MEM_MIN || c->memory % 4096 || c->memory >> 46)
@@ -49,6 +58,9 @@ int cfg_check_limits(const struct vm_config *c, struct err *e)
 			       (unsigned long long)c->code_cache);
 	if (c->engine > CFG_ENGINE_KVM || c->cpu > CFG_CPU_MAX)
 		return err_set(e, EINVAL, "engine %u, CPU model %u: unknown", c->engine, c->cpu);
+	if (c->memhp.present && !cfg_memhp_ok(&c->memhp))
+		return err_set(e, EINVAL, "memory hot-plug: %u MiB in blocks of %u: want whole blocks, a "
+			       "power of two each", c->memhp.total_mib, c->memhp.block_mib);
 	for (unsigned i = 0; i < c->nr_cpuids; i++)
 		if (c->cpuid[i].reg > 3)
 			return err_set(e, EINVAL, "cpuid %u: register %u: want 0..3", i,

@@ -163,6 +163,9 @@ struct memhp_config {
 	u32 requested_mib; /* at the start */
 };
 
+/* Blocks are a power of two of MiB, and the rest whole blocks. */
+bool cfg_memhp_ok(const struct memhp_config *m);
+
 enum cfg_vhost { CFG_VHOST_FS, CFG_VHOST_BLK, CFG_VHOST_NET };
 
 /* One register of a CPUID leaf shown otherwise: (register & ~mask) | value. */

@@ -235,10 +235,7 @@ int set_hotplug_memory(struct vm_config *c, const char *val, struct err *e)
 		ok = (is_key(&p, "plugged") && parse_mib(p.val, &m.requested_mib)) ||
 		     (is_key(&p, "block") && parse_mib(p.val, &m.block_mib));
 	}
-	ok = ok && m.total_mib && m.total_mib % 128 == 0 && m.block_mib >= 2 &&
-	     !(m.block_mib & (m.block_mib - 1)) && m.total_mib % m.block_mib == 0 &&
-	     m.requested_mib % m.block_mib == 0 && m.requested_mib <= m.total_mib;
-	if (!ok)
+	if (!ok || m.total_mib % 128 || !cfg_memhp_ok(&m))
 		return want(e, "--hotplug-memory", val, wanted);
 	c->memhp = m;
 	return 0;

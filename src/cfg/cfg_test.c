@@ -147,3 +147,19 @@ TEST(hostile_config_is_refused)
 		cfg_fini(&d);
 	}
 }
+
+TEST(limits_refuse_hot_plugged_memory_that_is_not_whole_blocks)
+{
+	static const struct memhp_config bad[] = {
+		{ true, 0, 128, 2, 0 },	   { true, 256, 128, 0, 0 },  { true, 256, 128, 1, 0 },
+		{ true, 256, 128, 3, 0 },  { true, 255, 128, 2, 0 },  { true, 256, 128, 2, 258 },
+		{ true, 256, 128, 4, 2 },  { true, ~0u - 1, 128, 2, 0 },
+	};
+	cfg_init(&c);
+	c.memhp = (struct memhp_config){ true, 256, 128, 2, 128 };
+	CHECK_EQ(cfg_check_limits(&c, &e), 0);
+	for (unsigned i = 0; i < array_len(bad); i++) {
+		c.memhp = bad[i];
+		CHECK(cfg_check_limits(&c, &e) < 0);
+	}
+}

@@ -199,6 +199,8 @@ static int mem_loaded(struct dev *d, struct err *e)
 	for (u64 i = nr; i < VIRTIO_MEM_BLOCKS; i++)
 		if (is_plugged(m, i))
 			return err_set(e, EINVAL, "%s: saved state has memory outside its region", d->id);
+	if (m->wanted > m->size || m->wanted % m->block)
+		return err_set(e, EINVAL, "%s: saved state wants memory outside its region", d->id);
 	m->plugged_bytes = count_plugged(m, 0, nr) * m->block;
 	set_sizes(m);
 	return virtio_loaded(d, e);
