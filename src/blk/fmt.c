@@ -613,6 +613,14 @@ int image_bitmap_store(struct blk *b, const char *name, const struct dirty *bits
 	return as_fmt(b)->ops->bitmap_store(as_fmt(b), name, bits, recording, e);
 }
 
+void image_keep_zeroes(struct blk *b)
+{
+	struct fmt *f = as_fmt(b);
+
+	if (f)
+		f->keep_zeroes = true;
+}
+
 int image_set_backing(struct blk *b, const char *name, const char *format, struct err *e)
 {
 	struct fmt *f = as_fmt(b);

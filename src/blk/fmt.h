@@ -58,6 +58,7 @@ struct fmt {
 	struct blk b; /* b.base: the image's file */
 	const struct fmt_ops *ops;
 	struct blk *backing; /* or NULL */
+	bool keep_zeroes;    /* zeroes are stored also where nothing is below: something will be */
 	struct blk **extent; /* VMDK */
 	unsigned nr_extent;
 	struct fmt_co *free;

@@ -176,6 +176,12 @@ int image_bitmap_load(struct blk *b, const char *name, struct dirty *ret, struct
 int image_bitmap_store(struct blk *b, const char *name, const struct dirty *bits, bool recording,
 		       struct err *e) MUST_CHECK;
 
+/*
+ * From now on zeroes that are written are stored also where nothing is below: before the
+ * image gets a backing file, or a longer one.
+ */
+void image_keep_zeroes(struct blk *b);
+
 /* Change what the image names as its backing file ("" = none); its data stays. */
 int image_set_backing(struct blk *b, const char *name, const char *format,
 		      struct err *e) MUST_CHECK;

@@ -276,6 +276,8 @@ static int make_plan(struct qcow2 *q, u64 off, u64 len, struct plan *p)
 /* What is not in the image may be somewhere else, although the image was opened alone. */
 static bool has_below(const struct qcow2 *q, u64 off)
 {
+	if (q->f.keep_zeroes)
+		return true;
 	return q->f.backing ? off < q->f.backing->info.size : *q->backing != '\0';
 }
 
@@ -478,7 +480,7 @@ int q_drop_range(struct qcow2 *q, u64 off, u64 len, bool zeroes)
 	u64 end = off + len, first = align_up(off, q->cluster_size);
 	u64 last = end == q->f.b.info.size ? align_up(end, q->cluster_size) :
 					     align_down(end, q->cluster_size);
-	bool hide = q->f.backing || *q->backing;
+	bool hide = q->f.backing || *q->backing || q->f.keep_zeroes;
 
 	if (last <= first || (hide && q->h.version < 3))
 		return zeroes ? zero_by_writing(q, off, len) : 0;

@@ -315,6 +315,7 @@ int copy_up_difference(struct blk *b, struct blk *old, struct blk *newer, struct
 	struct blk_extent x;
 	int r = buf ? 0 : -ENOMEM;
 
+	image_keep_zeroes(b);
 	blk_get_info(b, &info);
 	for (u64 off = 0; off < info.size && !r; off += x.len) {
 		r = blk_status(b, off, info.size - off < PIECE ? info.size - off : PIECE, &x);
