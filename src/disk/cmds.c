@@ -14,19 +14,27 @@
 #include <jansson.h>
 
 /* Raw unless the user says otherwise: a guess could be the guest's. */
-static struct blk *open_nbd(struct loop *l, const char *path, const char *format,
-			    const struct image_opts *o, struct err *e)
+static struct blk *open_nbd(struct loop *l, struct disk_args *a, const char *path,
+			    const char *format, const struct image_opts *o, struct err *e)
 {
 	enum image_format f = IMAGE_RAW;
 	char export[DISK_PATH];
 	struct blk *b;
-	int fd;
+	int fd = -1;
 
 	if (format && !image_format_parse(format, &f)) {
 		err_set(e, EINVAL, "--format: \"%.40s\" is none", format);
 		return NULL;
 	}
-	fd = disk_connect_nbd(path, export, e);
+	for (int i = 0; i < a->nr_word && fd < 0; i++) { /* open since before the jail */
+		if (!strcmp(a->word[i], path)) {
+			fd = a->nbd_fd[i];
+			strcpy(export, a->nbd_export[i]);
+			a->nbd_fd[i] = -1;
+		}
+	}
+	if (fd < 0)
+		fd = disk_connect_nbd(path, export, e);
 	b = fd < 0 ? NULL : nbd_open(l, fd, export, o->read_only, e);
 	return b ? image_open(b, f, o, e) : NULL;
 }
@@ -46,7 +54,7 @@ struct blk *disk_open(struct loop *l, struct disk_args *a, const char *path, con
 	}
 	if (disk_is_nbd(path)) {
 		free(c);
-		return open_nbd(l, path, format, &o, e);
+		return open_nbd(l, a, path, format, &o, e);
 	}
 	if (!disk_resolve(c, path, format, write, alone, &a->policy, e)) {
 		for (unsigned i = 0; i < c->nr; i++)

@@ -4,8 +4,8 @@
  *
  * From here on only the directories of the files named on the command line (their own,
  * and where their links lead) and those of --allow-backing are within reach; no program
- * can be started, no socket made (jail/jail.h). A host without Landlock still filters
- * system calls.
+ * can be started, no socket made (jail/jail.h): those to NBD servers and clients are open
+ * before. A host without Landlock still filters system calls.
  */
 #include "disk/disk_int.h"
 #include "jail/jail.h"
@@ -82,7 +82,8 @@ static void add_backing(struct reach *r, const char *image, const char *backing)
 		add_file(r, path);
 }
 
-int disk_confine(const struct disk_args *a, unsigned first, unsigned nr, struct err *e)
+int disk_confine(const struct disk_args *a, unsigned first, unsigned nr, bool fuse,
+		 struct err *e)
 {
 	struct reach r = { 0 };
 	struct jail_spec s = { .role = JAIL_DISK, .dir = r.dir, .in_place = true };
@@ -91,9 +92,13 @@ int disk_confine(const struct disk_args *a, unsigned first, unsigned nr, struct 
 
 	for (unsigned i = first; i < first + nr; i++) {
 		if (disk_is_nbd(a->word[i]))
-			return 0; /* wants the network, and what answers there */
-		add_file(&r, a->word[i]);
+			s.role = JAIL_DISK_NET;
+		else
+			add_file(&r, a->word[i]);
 	}
+	if (a->listen_fd >= 0 || fuse)
+		s.role = JAIL_DISK_NET;
+	add_file(&r, a->socket); /* its name goes at the end */
 	add_backing(&r, a->word[first], a->backing);
 	add_allowed(&r, &a->policy);
 	tzset();
@@ -103,7 +108,7 @@ int disk_confine(const struct disk_args *a, unsigned first, unsigned nr, struct 
 		add(&r, "/", false);
 	}
 	s.nr_dirs = r.nr;
-	err = r.nr ? jail_enter(&s, &report, e) : 0;
+	err = jail_enter(&s, &report, e);
 	while (r.nr)
 		close(r.dir[--r.nr].fd);
 	return err;

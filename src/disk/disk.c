@@ -398,9 +398,13 @@ int disk_main(int argc, char **argv)
 	disk_catch_signals();
 	if (a.vm)
 		return disk_remote(c->name, &a);
-	if (c->fn != cmd_serve && c->fn != cmd_mount &&
+	if (c->fn == cmd_serve && !a.socket == !a.tcp)
+		return disk_usage("serve: want --socket PATH or --tcp [ADDRESS:]PORT");
+	if (disk_open_sockets(&a, c->fn == cmd_serve, &e))
+		return disk_fail(&e);
+	if (c->fn != cmd_mount && /* which does it itself */
 	    disk_confine(&a, c->fn == cmd_snapshot || c->fn == cmd_bitmap,
-			 c->fn == cmd_convert ? 2 : 1, &e))
+			 c->fn == cmd_convert ? 2 : 1, false, &e))
 		return disk_fail(&e);
 	return c->fn(&a);
 }

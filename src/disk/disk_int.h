@@ -28,6 +28,11 @@ struct disk_args {
 	bool write;
 	bool direct, write_through, no_flush; /* --cache */
 
+	/* What is open before the jail is entered; -1: nothing. */
+	int nbd_fd[4]; /* to the server that word[i] names */
+	char nbd_export[4][DISK_PATH];
+	int listen_fd; /* serve */
+
 	/* Of a running machine. */
 	const char *vm, *disk, *bitmap, *above; /* vm NULL: of files */
 	bool between, existing, pivot, persistent;
@@ -58,6 +63,8 @@ struct blk *disk_open(struct loop *l, struct disk_args *a, const char *path, con
 
 /* nbd:// and nbd+unix:// addresses instead of paths. Connect: a socket or -errno. */
 bool disk_is_nbd(const char *path);
+/* Connect to the servers that words name, listen for serve: into @a. */
+int disk_open_sockets(struct disk_args *a, bool serve, struct err *e) MUST_CHECK;
 int disk_connect_nbd(const char *path, char ret_export[DISK_PATH], struct err *e) MUST_CHECK;
 
 /* -- progress on a terminal ---------------------------------------------------------- */
@@ -116,9 +123,9 @@ int cmd_mount(struct disk_args *a);
 
 /*
  * Before a command looks at an image: words @first and, @nr in all, behind it are the
- * files it works on.
+ * files it works on. @fuse: a FUSE device will come.
  */
-int disk_confine(const struct disk_args *a, unsigned first, unsigned nr,
+int disk_confine(const struct disk_args *a, unsigned first, unsigned nr, bool fuse,
 		 struct err *e) MUST_CHECK;
 
 /* Any of them with --vm. */

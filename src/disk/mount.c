@@ -5,6 +5,10 @@
  * DIRECTORY/disk is what a guest would see as its disk, whatever the image's format;
  * a loop device or any program reads it. One request at a time, in the foreground,
  * until it is unmounted or the program is interrupted.
+ *
+ * Two processes: a child enters the jail, opens the image and says so; its parent, which
+ * never looks at the image, mounts, hands the FUSE device over, and unmounts. Mounting
+ * needs root or a set-user-ID program, and the jail leaves neither.
  */
 #define FUSE_USE_VERSION  31
 #define _FILE_OFFSET_BITS 64
@@ -14,11 +18,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse.h>
+#include <fuse_lowlevel.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SECTOR 512u
@@ -28,6 +36,8 @@ struct mount {
 	struct blk *b;
 	u64 size;
 	bool write;
+	uid_t uid;
+	gid_t gid;
 	u8 *buf; /* whole sectors around a request */
 	size_t cap;
 };
@@ -72,11 +82,19 @@ static int room(struct mount *m, size_t len)
 	return 0;
 }
 
+/* Pipes to splice through are nothing the jail allows. */
+static void *on_init(struct fuse_conn_info *c, struct fuse_config *cfg UNUSED)
+{
+	c->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
+			       FUSE_CAP_SPLICE_MOVE);
+	return mine();
+}
+
 static int on_getattr(const char *path, struct stat *st, struct fuse_file_info *fi UNUSED)
 {
 	const struct mount *m = mine();
 
-	*st = (struct stat){ .st_uid = getuid(), .st_gid = getgid(), .st_nlink = 1 };
+	*st = (struct stat){ .st_uid = m->uid, .st_gid = m->gid, .st_nlink = 1 };
 	if (!strcmp(path, "/")) {
 		st->st_mode = S_IFDIR | 0555;
 		st->st_nlink = 2;
@@ -173,6 +191,7 @@ static int on_fallocate(const char *path UNUSED, int mode, off_t off, off_t len,
 }
 
 static const struct fuse_operations ops = {
+	.init = on_init,
 	.getattr = on_getattr,
 	.readdir = on_readdir,
 	.open = on_open,
@@ -183,51 +202,65 @@ static const struct fuse_operations ops = {
 	.fallocate = on_fallocate,
 };
 
-/* Mount, serve, unmount. */
-static int serve(struct mount *m, const char *dir, struct err *e)
+static struct fuse *new_fuse(struct mount *m, struct err *e)
 {
-	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP };
 	char name[] = "vireo", o[] = "-o", options[] = "default_permissions,fsname=vireo";
 	char *argv[] = { name, o, options, NULL };
 	struct fuse_args args = { 3, argv, 0 };
 	struct fuse *f = fuse_new(&args, &ops, sizeof ops, m);
-	int r;
 
 	if (!f)
-		return err_set(e, EIO, "FUSE: cannot be used here");
-	if (fuse_mount(f, dir)) {
-		fuse_destroy(f);
-		return err_set(e, EIO, "%.200s: cannot be mounted on", dir);
-	}
-	for (size_t i = 0; i < array_len(sigs); i++)
-		signal(sigs[i], SIG_DFL); /* FUSE leaves handlers of others alone */
-	r = fuse_set_signal_handlers(fuse_get_session(f));
+		err_set(e, EIO, "FUSE: cannot be used here");
+	return f;
+}
+
+/* -- the child: the image, in the jail --------------------------------------------------- */
+
+/* The FUSE device, as soon as the parent has mounted. Return: it, or -1. */
+static int get_device(int sock)
+{
+	unsigned nr = 1;
+	char word;
+	int fd;
+
+	if (fd_send(sock, "r", 1, NULL, 0) || fd_recv(sock, &word, 1, &fd, &nr) != 1 || nr != 1)
+		return -1;
+	return fd;
+}
+
+static int serve(struct fuse *f, int sock, struct err *e)
+{
+	int dev = get_device(sock), r;
+	char name[32];
+
+	if (dev < 0)
+		return -ECANCELED; /* the parent has said why */
+	snprintf(name, sizeof name, "/dev/fd/%d", dev);
+	signal(SIGTERM, SIG_DFL); /* FUSE leaves handlers of others alone */
+	r = fuse_mount(f, name) ? -EIO : fuse_set_signal_handlers(fuse_get_session(f));
 	if (!r)
 		r = fuse_loop(f);
 	fuse_unmount(f);
-	fuse_destroy(f);
 	return r < 0 ? err_set(e, -r, "FUSE: %s", strerror(-r)) : 0;
 }
 
-int cmd_mount(struct disk_args *a)
+static int child(struct disk_args *a, int sock)
 {
-	struct mount m = { .write = a->write };
+	struct mount m = { .write = a->write, .uid = getuid(), .gid = getgid() };
 	struct err e = { 0 };
-	struct loop *l = loop_new(&e);
+	struct fuse *f = new_fuse(&m, &e); /* asks who we are: before the jail */
 	struct blk_info info;
-	struct stat st;
-	int r;
+	struct loop *l;
+	int r = f ? disk_confine(a, 0, 1, true, &e) : -e.code;
 
-	if (stat(a->word[1], &st) || !S_ISDIR(st.st_mode)) {
-		err_set(&e, ENOTDIR, "%.200s: want a directory to mount on", a->word[1]);
-		return disk_fail(&e);
-	}
+	l = r ? NULL : loop_new(&e);
 	m.b = l ? disk_open(l, a, a->word[0], a->format, a->write, false, &e) : NULL;
 	if (!m.b)
 		return disk_fail(&e);
 	blk_get_info(m.b, &info);
 	m.size = info.size;
-	r = serve(&m, a->word[1], &e);
+	r = serve(f, sock, &e);
+	fuse_destroy(f);
 	if (!r && m.write) {
 		r = transfer(&m, BLK_FLUSH, 0, NULL, 0);
 		if (r)
@@ -235,6 +268,102 @@ int cmd_mount(struct disk_args *a)
 	}
 	blk_close(m.b);
 	free(m.buf);
-	disk_interrupted = 0; /* being asked to stop is how it ends */
-	return r ? disk_fail(&e) : DISK_OK;
+	return !r ? DISK_OK : e.code ? disk_fail(&e) : DISK_FAILED;
+}
+
+/* -- the parent: the mount ---------------------------------------------------------------- */
+
+static void signals_to_wait_for(sigset_t *ret)
+{
+	sigemptyset(ret);
+	sigaddset(ret, SIGINT);
+	sigaddset(ret, SIGTERM);
+	sigaddset(ret, SIGHUP);
+	sigaddset(ret, SIGCHLD);
+}
+
+static int status_of(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid)
+		return DISK_FAILED;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : DISK_FAILED;
+}
+
+/* Until the child ends or a signal asks it to. */
+static int mounted(struct fuse *f, pid_t pid, const sigset_t *set)
+{
+	int sig;
+
+	do
+		sig = sigwaitinfo(set, NULL);
+	while (sig < 0 && errno == EINTR);
+	if (sig != SIGCHLD)
+		kill(pid, SIGTERM);
+	fuse_unmount(f);
+	return status_of(pid);
+}
+
+static int parent(const char *dir, int sock, pid_t pid, const sigset_t *set)
+{
+	struct mount none = { 0 };
+	struct err e = { 0 };
+	struct fuse *f = NULL;
+	unsigned nr = 0;
+	char word;
+	int fd, r;
+
+	if (fd_recv(sock, &word, 1, NULL, &nr) != 1)
+		return status_of(pid);
+	f = new_fuse(&none, &e);
+	if (f && fuse_mount(f, dir))
+		err_set(&e, EIO, "%.200s: cannot be mounted on", dir);
+	if (!e.code) {
+		fd = fuse_session_fd(fuse_get_session(f));
+		if (fd_send(sock, "m", 1, &fd, 1))
+			kill(pid, SIGTERM);
+		r = mounted(f, pid, set);
+	} else {
+		close(sock);
+		status_of(pid);
+		r = disk_fail(&e);
+	}
+	if (f)
+		fuse_destroy(f);
+	return r;
+}
+
+int cmd_mount(struct disk_args *a)
+{
+	const pid_t self = getpid();
+	struct err e = { 0 };
+	struct stat st;
+	sigset_t set, term;
+	int pair[2];
+	pid_t pid;
+
+	if (stat(a->word[1], &st) || !S_ISDIR(st.st_mode)) {
+		err_set(&e, ENOTDIR, "%.200s: want a directory to mount on", a->word[1]);
+		return disk_fail(&e);
+	}
+	signals_to_wait_for(&set);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	pid = fd_pair(SOCK_SEQPACKET, pair) ? -1 : fork();
+	if (pid < 0) {
+		err_set(&e, errno, "mount: no process: %s", strerror(errno));
+		return disk_fail(&e);
+	}
+	if (pid) {
+		close(pair[1]);
+		return parent(a->word[1], pair[0], pid, &set);
+	}
+	close(pair[0]);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != self)
+		_exit(DISK_FAILED);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_UNBLOCK, &term, NULL);
+	exit(child(a, pair[1]));
 }

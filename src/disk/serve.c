@@ -118,20 +118,38 @@ int disk_connect_nbd(const char *path, char ret_export[DISK_PATH], struct err *e
 	return tcp_by_text(text, false, e);
 }
 
+static int listen_for(const struct disk_args *a, struct err *e)
+{
+	return a->socket ? unix_socket(a->socket, true, e) : tcp_by_text(a->tcp, true, e);
+}
+
+int disk_open_sockets(struct disk_args *a, bool serve, struct err *e)
+{
+	a->listen_fd = serve ? listen_for(a, e) : -1;
+	if (serve && a->listen_fd < 0)
+		return -e->code;
+	for (int i = 0; i < (int)array_len(a->nbd_fd); i++) {
+		a->nbd_fd[i] = -1;
+		if (i < a->nr_word && disk_is_nbd(a->word[i])) {
+			a->nbd_fd[i] = disk_connect_nbd(a->word[i], a->nbd_export[i], e);
+			if (a->nbd_fd[i] < 0)
+				return -e->code;
+		}
+	}
+	return 0;
+}
+
 /* -- serving ---------------------------------------------------------------------------- */
 
 static int serve(struct loop *l, struct disk_args *a, struct blk *b, struct err *e)
 {
-	int fd = a->socket ? unix_socket(a->socket, true, e) : tcp_by_text(a->tcp, true, e);
-	struct nbd_server *s = fd < 0 ? NULL : nbd_serve(l, fd, b, a->read_only, e);
+	struct nbd_server *s = nbd_serve(l, a->listen_fd, b, a->read_only, e);
 
 	if (!s)
 		return -e->code;
 	while (!disk_interrupted)
 		loop_once(l, 200);
 	nbd_server_stop(s);
-	if (a->socket)
-		unlink(a->socket);
 	return 0;
 }
 
@@ -142,16 +160,13 @@ int cmd_serve(struct disk_args *a)
 	struct blk *b;
 	int r;
 
-	if (!a->socket == !a->tcp) {
-		fputs("vireo: disk: serve: want --socket PATH or --tcp [ADDRESS:]PORT\n", stderr);
-		return DISK_USAGE;
-	}
 	l = loop_new(&e);
 	b = l ? disk_open(l, a, a->word[0], a->format, !a->read_only, false, &e) : NULL;
-	if (!b)
-		return disk_fail(&e);
-	r = serve(l, a, b, &e);
-	blk_close(b);
+	r = b ? serve(l, a, b, &e) : -e.code;
+	if (a->socket)
+		unlink(a->socket);
+	if (b)
+		blk_close(b);
 	if (!r)
 		return DISK_OK; /* asked to stop: that is how it ends */
 	disk_interrupted = 0;

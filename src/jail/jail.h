@@ -31,6 +31,7 @@ enum jail_role {
 	JAIL_NET,    /* vireo-net */
 	JAIL_OPENER, /* the broker of os/opener.h */
 	JAIL_DISK,   /* vireo disk: images named on its command line */
+	JAIL_DISK_NET, /* the same with sockets, or a FUSE device, that are open already */
 	JAIL_ROLES
 };
 

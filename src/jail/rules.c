@@ -32,6 +32,8 @@ const u16 jail_role_sets[JAIL_ROLES] = {
 	[JAIL_NET] = JAIL_ALL | JAIL_INET,
 	[JAIL_OPENER] = JAIL_ALL | JAIL_OPENS,
 	[JAIL_DISK] = JAIL_ALL | JAIL_DATA | JAIL_MAIN | JAIL_FILES | JAIL_MAKE | JAIL_NAMES,
+	[JAIL_DISK_NET] = JAIL_ALL | JAIL_DATA | JAIL_DEV | JAIL_MAIN | JAIL_FILES | JAIL_MAKE |
+			  JAIL_NAMES,
 };
 
 /* What glibc's pthread_create() asks for. */
