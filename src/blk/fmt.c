@@ -483,7 +483,7 @@ static struct blk *open_layer(struct loop *l, const struct image_layer *y, struc
 struct blk *image_open_layers(struct loop *l, const struct image_layer *layer, unsigned n,
 			      const struct image_opts *o, struct err *e)
 {
-	struct blk *below = NULL;
+	struct blk *below = o->backing;
 
 	while (n--) {
 		struct image_opts x = { .read_only = n ? true : o->read_only,
@@ -500,6 +500,11 @@ struct blk *image_open_layers(struct loop *l, const struct image_layer *layer, u
 		}
 	}
 	return below;
+}
+
+bool fmt_is(const struct blk *b, const struct fmt_ops *o)
+{
+	return b->drv == &fmt_driver && ((const struct fmt *)b)->ops == o;
 }
 
 /* -- maintenance: the node's own functions, where it has them ---------------------------------- */

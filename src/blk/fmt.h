@@ -66,6 +66,8 @@ struct fmt {
 	struct blk_req *wait_head, **wait_tail; /* linked by priv[0] */
 };
 
+bool fmt_is(const struct blk *b, const struct fmt_ops *o); /* an open node of that format */
+
 extern const struct fmt_ops qcow2_fmt, vpc_fmt, vhdx_fmt, vdi_fmt, vmdk_fmt, luks_fmt;
 
 /* -- access to another node ------------------------------------------------------------ */

@@ -103,7 +103,8 @@ struct image_layer {
 
 /*
  * Open a chain of @n images, each the backing file of the one before; only the first
- * one is written to, unless @o says otherwise. @o->backing and @o->extent are not used.
+ * one is written to, unless @o says otherwise. @o->backing: what the last one stands on;
+ * @o->extent is not used.
  */
 struct blk *image_open_layers(struct loop *l, const struct image_layer *layer, unsigned n,
 			      const struct image_opts *o, struct err *e) MUST_CHECK;

@@ -24,14 +24,32 @@ void sparse_fini(struct sparse *s)
 	s->map = s->dirty = NULL;
 }
 
+static bool is_there(const struct sparse *s, u64 b)
+{
+	return s->map[b] > SPARSE_ZERO;
+}
+
+/* Is block @b with the parent? */
+static bool is_below(const struct sparse *s, u64 b)
+{
+	return s->parent && s->map[b] == SPARSE_NONE;
+}
+
+/* Does the block behind @b go on as @b does? */
+static bool goes_on(const struct sparse *s, u64 b)
+{
+	if (is_there(s, b))
+		return s->map[b + 1] == s->map[b] + s->block;
+	return b + 1 < s->nr && !is_there(s, b + 1) && is_below(s, b) == is_below(s, b + 1);
+}
+
 /* Bytes from @off on, at most @len, that lie in one block or in blocks that follow in the file. */
 static u64 run_at(const struct sparse *s, u64 off, u64 len, u64 *ret_host)
 {
 	u64 b = off / s->block, in = off % s->block, n = s->block - in;
 
-	*ret_host = s->map[b] == SPARSE_NONE ? BLK_NOWHERE : s->map[b] + in;
-	while (n < len && (s->map[b] == SPARSE_NONE ? s->map[b + 1] == SPARSE_NONE :
-						      s->map[b + 1] == s->map[b] + s->block)) {
+	*ret_host = is_there(s, b) ? s->map[b] + in : BLK_NOWHERE;
+	while (n < len && goes_on(s, b)) {
 		b++;
 		n += s->block;
 	}
@@ -44,7 +62,9 @@ int sparse_read(struct sparse *s, const struct blk_req *r, u64 pos, u64 off, u64
 
 	for (; len; off += n, pos += n, len -= n) {
 		n = run_at(s, off, len, &host);
-		if (host == BLK_NOWHERE)
+		if (is_below(s, off / s->block))
+			TRY(fio_part_below(*s->parent, r, pos, s->parent_at + off, n));
+		else if (host == BLK_NOWHERE)
 			req_zero(r, pos, n);
 		else
 			TRY(fio_part(s->file, BLK_READ, host, r, pos, n));
@@ -73,6 +93,30 @@ static int place(struct sparse *s, u64 *ret)
 	return 0;
 }
 
+/*
+ * A whole block of a child, at @host: what the parent has, and the request's bytes, or
+ * zeroes if @r is NULL.
+ */
+static int write_filled(struct sparse *s, u64 b, u64 host, const struct blk_req *r, u64 pos,
+			u64 in, u64 n)
+{
+	u8 *buf = malloc(s->block);
+	int err = buf ? 0 : -ENOMEM;
+
+	if (!err && n < s->block) /* without the parent there is nothing to fill it with */
+		err = *s->parent ? fio_read_below(*s->parent, s->parent_at + b * s->block, buf,
+						  s->block) : -ENOLINK;
+	if (!err && r)
+		req_get(r, pos, buf + in, n);
+	else if (!err)
+		memset(buf + in, 0, n);
+	if (!err)
+		err = fio_write(s->file, host, buf, s->block);
+	free(buf);
+	return err;
+}
+
+/* @r NULL: zeroes, of a block that is below. */
 static int write_new(struct sparse *s, u64 b, const struct blk_req *r, u64 pos, u64 in, u64 n)
 {
 	u64 host;
@@ -82,7 +126,8 @@ static int write_new(struct sparse *s, u64 b, const struct blk_req *r, u64 pos, 
 	err = place(s, &host);
 	co_unlock(&s->lock);
 	if (!err)
-		err = fio_part(s->file, BLK_WRITE, host + in, r, pos, n);
+		err = is_below(s, b) ? write_filled(s, b, host, r, pos, in, n) :
+				       fio_part(s->file, BLK_WRITE, host + in, r, pos, n);
 	if (err)
 		return err;
 	s->map[b] = host;
@@ -98,7 +143,7 @@ static int write_block(struct sparse *s, const struct blk_req *r, u64 pos, u64 o
 	int err;
 
 	range_lock(&s->ranges, &lock, b, b, true);
-	if (s->map[b] != SPARSE_NONE)
+	if (is_there(s, b))
 		err = fio_part(s->file, BLK_WRITE, s->map[b] + in, r, pos, n);
 	else
 		err = write_new(s, b, r, pos, in, n);
@@ -137,6 +182,8 @@ int sparse_zero(struct sparse *s, u64 off, u64 len)
 		run_at(s, off, n, &host);
 		if (host != BLK_NOWHERE)
 			err = fio_req(s->file, BLK_WRITE_ZEROES, host, n, NULL, 0);
+		else if (is_below(s, off / s->block))
+			err = write_new(s, off / s->block, NULL, 0, off % s->block, n);
 		range_unlock(&s->ranges, &lock);
 		TRY(err);
 	}
@@ -191,7 +238,9 @@ int sparse_status(struct sparse *s, u64 off, u64 len, struct blk_extent *ret)
 	u64 host, n = run_at(s, off, len, &host);
 
 	*ret = (struct blk_extent){ .len = n, .host_offset = host,
-				    .state = host == BLK_NOWHERE ? BLK_ZERO : BLK_DATA };
+				    .state = host != BLK_NOWHERE	 ? BLK_DATA :
+					     is_below(s, off / s->block) ? BLK_BELOW :
+									   BLK_ZERO };
 	return 0;
 }
 

@@ -6,6 +6,9 @@
  * blocks go to the end. A table entry reaches the file in a commit only, which a
  * guest's flush causes: data first, a flush, entries, a flush. So a crash loses what
  * was not flushed, at worst leaves unused space at the end.
+ *
+ * A child stands on a parent: what it has no block for is there. A new block of it is
+ * filled from there.
  */
 #ifndef BLK_SPARSE_H
 #define BLK_SPARSE_H
@@ -13,14 +16,17 @@
 #include "blk/be.h"
 #include "blk/fmt.h"
 
-#define SPARSE_NONE 0	       /* no block: reads as zeroes */
+#define SPARSE_NONE 0	       /* no block: reads as what is below, or as zeroes */
+#define SPARSE_ZERO 1	       /* no block: reads as zeroes */
 #define SPARSE_MAX  (1u << 25) /* blocks of one disk */
 
 struct sparse {
 	struct blk *file;
 	u64 size;	 /* of the disk */
 	u64 block, nr;	 /* bytes, count */
-	u64 *map;	 /* offset of each block's data in the file, or SPARSE_NONE */
+	u64 *map;	 /* offset of each block's data in the file, or SPARSE_NONE, _ZERO */
+	struct blk **parent; /* NULL: this is no child; *parent NULL: it was not given */
+	u64 parent_at;	 /* where the parent has the first byte */
 	u64 end;	 /* where the next block goes */
 	u64 align, lead; /* its alignment; bytes of the format's own before the data */
 	struct co_mutex lock;

@@ -57,14 +57,38 @@ static bool parse_extent(const char *line, struct vmdk_extent *x, struct err *e)
 	return true;
 }
 
+/* The value of "KEY=..." at the start of a line, or NULL. */
+static const char *value_of(const char *text, const char *key)
+{
+	size_t n = strlen(key);
+
+	for (const char *p = text; (p = strstr(p, key)); p += n)
+		if ((p == text || p[-1] == '\n') && p[n] == '=')
+			return p + n + 1;
+	return NULL;
+}
+
+static int parse_parent(const char *text, struct vmdk_desc *d, struct err *e)
+{
+	const char *cid = value_of(text, "CID"), *parent = value_of(text, "parentCID");
+	const char *name = value_of(text, "parentFileNameHint");
+
+	d->cid = cid ? (u32)strtoul(cid, NULL, 16) : 0;
+	d->parent_cid = parent ? (u32)strtoul(parent, NULL, 16) : VMDK_NO_PARENT;
+	if (d->parent_cid == VMDK_NO_PARENT)
+		return 0;
+	if (!name || sscanf(name, "\"%1023[^\"\r\n]", d->parent) != 1)
+		return bad(e, "stands on another image without naming it");
+	return 0;
+}
+
 int vmdk_parse_text(char *text, struct vmdk_desc *d, struct err *e)
 {
-	char *save = NULL, *parent = strstr(text, "parentCID=");
+	char *save = NULL;
 
 	memset(d, 0, sizeof *d);
 	e->code = 0;
-	if (parent && strncasecmp(parent + 10, "ffffffff", 8) != 0)
-		return err_set(e, ENOTSUP, "vmdk: stands on another image: not supported");
+	TRY(parse_parent(text, d, e));
 	if (strstr(text, "createType=\""))
 		sscanf(strstr(text, "createType=\"") + 12, "%31[^\"\n]", d->type);
 	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
@@ -153,13 +177,47 @@ static int open_all(struct vmdk *v, bool inside, struct err *e)
 	return 0;
 }
 
-static int vmdk_open(struct fmt *f, const struct image_opts *o UNUSED, struct err *e)
+/* The parent is one that has not changed since, as far as it says itself. */
+static int check_parent(struct vmdk *v, const struct image_opts *o, struct err *e)
+{
+	const struct vmdk *p = (const struct vmdk *)v->f.backing;
+
+	if (!*v->d.parent)
+		return p ? bad(e, "has no parent, but one was given") : 0;
+	if (!p)
+		return o->no_backing ? 0 :
+				       err_set(e, ENOLINK, "vmdk: stands on \"%.100s\", which was not "
+							   "allowed or not given", v->d.parent);
+	if (!fmt_is(v->f.backing, &vmdk_fmt))
+		return bad(e, "its parent is no VMDK");
+	if (p->d.cid != v->d.parent_cid)
+		return bad(e, "its parent has been changed since");
+	return 0;
+}
+
+/* What the extents do not hold is with the parent. */
+static int join_parent(struct vmdk *v, struct err *e)
+{
+	u64 at = 0;
+
+	if (*v->d.parent && v->stream)
+		return bad(e, "stream-optimised, and stands on another image");
+	for (unsigned i = 0; *v->d.parent && i < v->d.nr; at += v->d.x[i++].len) {
+		v->d.x[i].s.parent = &v->f.backing;
+		v->d.x[i].s.parent_at = at;
+	}
+	return 0;
+}
+
+static int vmdk_open(struct fmt *f, const struct image_opts *o, struct err *e)
 {
 	struct vmdk *v = (struct vmdk *)f;
 	bool inside;
 
 	TRY(read_desc(f->b.base, &v->d, &inside, e));
+	TRY(check_parent(v, o, e));
 	TRY(open_all(v, inside, e));
+	TRY(join_parent(v, e));
 	f->b.info.size = align_down(v->d.size, BLK_SECTOR);
 	if (v->stream && v->grains && !f->b.info.read_only)
 		return err_set(e, EROFS, "vmdk: stream-optimised: can only be read: convert it");
@@ -178,6 +236,8 @@ static int vmdk_peek(struct blk *file, struct image_info *ret, struct err *e)
 	if (!r) {
 		ret->size = inside ? rd_le64(h + 12) * BLK_SECTOR : d->size;
 		snprintf(ret->variant, sizeof ret->variant, "%s", d->type);
+		strcpy(ret->backing, d->parent);
+		strcpy(ret->backing_format, *d->parent ? "vmdk" : "");
 		for (unsigned i = 0; i < d->nr && !inside; i++)
 			ret->nr_extent += d->x[i].kind != VMDK_ZERO;
 	}

@@ -6,6 +6,7 @@
 #include "blk/sparse.h"
 
 #define VMDK_EXTENTS  IMAGE_EXTENTS
+#define VMDK_NO_PARENT 0xffffffffu
 #define VMDK_TEXT_MAX (1u << 20)
 
 enum vmdk_kind { VMDK_FLAT, VMDK_SPARSE, VMDK_ZERO };
@@ -22,6 +23,8 @@ struct vmdk_extent {
 
 struct vmdk_desc {
 	char type[32];
+	u32 cid, parent_cid;	     /* VMDK_NO_PARENT: it stands on nothing */
+	char parent[IMAGE_NAME_MAX]; /* "" = none */
 	u64 size;
 	unsigned nr;
 	struct vmdk_extent x[VMDK_EXTENTS];

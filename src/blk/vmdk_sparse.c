@@ -77,8 +77,10 @@ static int read_gt(struct vmdk *v, struct vmdk_extent *x, u64 t, u8 *p)
 	for (u64 i = 0; i < x->per_gt && t * x->per_gt + i < x->s.nr; i++) {
 		u64 at = (u64)rd_le32(p + 4 * i) * BLK_SECTOR;
 
-		if (at <= BLK_SECTOR) /* 1 = known to be zeroes */
+		if (at <= BLK_SECTOR) { /* 1 = known to be zeroes */
+			x->s.map[t * x->per_gt + i] = at ? SPARSE_ZERO : SPARSE_NONE;
 			continue;
+		}
 		if (at >= size)
 			return -EINVAL;
 		x->s.map[t * x->per_gt + i] = at;
@@ -253,7 +255,7 @@ int vmdk_stream_io(struct vmdk *v, struct vmdk_extent *x, const struct blk_req *
 	if (r->op == BLK_DISCARD)
 		return 0;
 	for (; len; off += n, pos += n, len -= n) {
-		u64 at = x->s.map[off / x->s.block], in = off % x->s.block;
+		u64 at = x->s.map[off / x->s.block] & ~(u64)SPARSE_ZERO, in = off % x->s.block;
 
 		n = x->s.block - in < len ? x->s.block - in : len;
 		if (r->op == BLK_WRITE) {

@@ -464,7 +464,6 @@ static struct blk *open_for_commit(struct loop *l, struct disk_args *a, struct e
 	struct image_layer layer[IMAGE_LAYERS];
 	struct disk_chain *c = malloc(sizeof *c);
 	struct image_opts o = { .secret = a->secret[0] ? a->secret : NULL };
-	struct blk *b = NULL, *below;
 	char link[64];
 	int fd;
 
@@ -490,15 +489,9 @@ static struct blk *open_for_commit(struct loop *l, struct disk_args *a, struct e
 	c->layer[1].l.fd = fd;
 	for (unsigned i = 0; i < c->nr; i++)
 		layer[i] = c->layer[i].l;
-	below = image_open_layers(l, layer + 1, c->nr - 1, &o, e);
-	if (below) {
-		struct blk *file = image_open_file(l, layer[0].fd, false, e);
-
-		o.backing = below;
-		b = file ? image_open(file, layer[0].format, &o, e) : NULL;
-	}
+	o.backing = image_open_layers(l, layer + 1, c->nr - 1, &o, e);
 	free(c);
-	return b;
+	return o.backing ? image_open_layers(l, layer, 1, &o, e) : NULL;
 }
 
 int cmd_commit(struct disk_args *a)
