@@ -15,17 +15,21 @@ enum { FOOTER = 512, HEADER = 1024 };
 enum { F_FEATURES = 8, F_VERSION = 12, F_DATA = 16, F_TIME = 24, F_CREATOR = 28, F_OS = 36,
        F_ORIGINAL = 40, F_SIZE = 48, F_CYLINDERS = 56, F_HEADS = 58, F_SECTORS = 59, F_TYPE = 60,
        F_CHECKSUM = 64, F_UUID = 68 };
-enum { H_DATA = 8, H_TABLE = 16, H_VERSION = 24, H_ENTRIES = 28, H_BLOCK = 32, H_CHECKSUM = 36 };
+enum { H_DATA = 8, H_TABLE = 16, H_VERSION = 24, H_ENTRIES = 28, H_BLOCK = 32, H_CHECKSUM = 36,
+       H_PARENT = 40, H_NAME = 64, H_LOCATORS = 576 };
+enum { L_CODE = 0, L_LENGTH = 8, L_OFFSET = 16, L_BYTES = 24, LOCATORS = 8 };
 enum { TYPE_FIXED = 2, TYPE_DYNAMIC = 3, TYPE_DIFF = 4 };
 
 #define ABSENT	 0xffffffffu
 #define MAX_SIZE (2040ull << 30)
+#define RELATIVE 0x57327275u /* "W2ru": a relative name in UTF-16LE */
+#define NAME_MAX_UNITS 256u
 #define EPOCH	 946684800 /* 2000-01-01 */
 
 struct vpc {
 	struct fmt f;
 	struct sparse s;
-	bool fixed;
+	bool fixed, child;
 	u64 table;
 	u8 footer[FOOTER];
 };
@@ -87,9 +91,7 @@ static int read_footer(struct blk *file, u8 f[FOOTER], struct err *e)
 	if (!sum_ok(f, FOOTER, F_CHECKSUM))
 		return bad(e, "the footer's checksum is wrong");
 	type = be32(f + F_TYPE);
-	if (type == TYPE_DIFF)
-		return err_set(e, ENOTSUP, "vhd: a differencing disk: not supported");
-	if (type != TYPE_FIXED && type != TYPE_DYNAMIC)
+	if (type != TYPE_FIXED && type != TYPE_DYNAMIC && type != TYPE_DIFF)
 		return bad(e, "unknown type of disk");
 	if (disk_size(f) > MAX_SIZE)
 		return bad(e, "the disk is larger than 2040 GiB");
@@ -155,17 +157,151 @@ static int load_map(struct vpc *v, u64 entries, struct err *e)
 	return r ? err_set(e, -r, "vhd: cannot read the table: %s", strerror(-r)) : 0;
 }
 
-static int open_dynamic(struct vpc *v, struct err *e)
+static int read_header(struct blk *file, const u8 *footer, u8 h[HEADER], struct err *e)
 {
-	struct blk *file = v->f.b.base;
-	u64 at = be64(v->footer + F_DATA), entries, block;
-	u8 h[HEADER];
+	u64 at = be64(footer + F_DATA);
 	int r = at > BLK_MAX ? -EINVAL : fio_read_below(file, at, h, HEADER);
 
 	if (r || memcmp(h, "cxsparse", 8) != 0)
 		return bad(e, "the header of a dynamic disk is missing");
-	if (!sum_ok(h, HEADER, H_CHECKSUM))
-		return bad(e, "the header's checksum is wrong");
+	return sum_ok(h, HEADER, H_CHECKSUM) ? 0 : bad(e, "the header's checksum is wrong");
+}
+
+/* -- differencing disks: a bit in front of each block says which sectors the parent has ------- */
+
+/* UTF-16 up to its end or a zero, with Windows' separators, as a path. false: it is none. */
+static bool to_path(const u8 *p, unsigned units, bool big, char ret[IMAGE_NAME_MAX])
+{
+	char *to = ret;
+
+	for (unsigned i = 0; i < units; i++) {
+		u16 c = big ? be16(p + 2 * i) : rd_le16(p + 2 * i);
+
+		if (!c)
+			break;
+		if (c < 0x20 || (c & 0xf800) == 0xd800)
+			return false;
+		if (c < 0x80) {
+			*to++ = c == '\\' ? '/' : (char)c;
+		} else if (c < 0x800) {
+			*to++ = (char)(0xc0 | c >> 6);
+			*to++ = (char)(0x80 | (c & 0x3f));
+		} else {
+			*to++ = (char)(0xe0 | c >> 12);
+			*to++ = (char)(0x80 | (c >> 6 & 0x3f));
+			*to++ = (char)(0x80 | (c & 0x3f));
+		}
+	}
+	*to = '\0';
+	return to != ret;
+}
+
+/* A relative name if there is one, else the last part of the other one. */
+static int parent_name(struct blk *file, const u8 *h, char ret[IMAGE_NAME_MAX], struct err *e)
+{
+	u8 buf[2 * NAME_MAX_UNITS];
+	const char *slash;
+
+	for (unsigned i = 0; i < LOCATORS; i++) {
+		const u8 *l = h + H_LOCATORS + i * L_BYTES;
+		u32 len = be32(l + L_LENGTH);
+
+		if (be32(l + L_CODE) != RELATIVE || len > sizeof buf || len % 2 ||
+		    be64(l + L_OFFSET) > BLK_MAX ||
+		    fio_read_below(file, be64(l + L_OFFSET), buf, len))
+			continue;
+		if (to_path(buf, len / 2, false, ret) && *ret != '/')
+			return 0;
+	}
+	if (!to_path(h + H_NAME, NAME_MAX_UNITS, true, ret))
+		return bad(e, "a differencing disk that does not name its parent");
+	slash = strrchr(ret, '/');
+	if (slash)
+		memmove(ret, slash + 1, strlen(slash));
+	return *ret ? 0 : bad(e, "a differencing disk that does not name its parent");
+}
+
+static int check_parent(struct vpc *v, const u8 *h, const struct image_opts *o, struct err *e)
+{
+	const struct vpc *p = (const struct vpc *)v->f.backing;
+
+	if (!v->f.b.info.read_only)
+		return err_set(e, EROFS, "vhd: a differencing disk can only be read: convert it");
+	if (!p)
+		return o->no_backing ? 0 : err_set(e, ENOLINK, "vhd: its parent was not allowed or not "
+							       "given");
+	if (!fmt_is(v->f.backing, &vpc_fmt))
+		return bad(e, "its parent is no VHD");
+	return !memcmp(h + H_PARENT, p->footer + F_UUID, 16) ? 0 : bad(e, "that is not its parent");
+}
+
+/* Whose are the sectors at @off of the disk? *ret_n: bytes alike from there on, in one block. */
+static int sectors_at(struct vpc *v, u64 off, u64 len, u64 *ret_n, bool *ret_own)
+{
+	u64 b = off / v->s.block, in = off % v->s.block, first = in / BLK_SECTOR, n = 1, max;
+	u8 *map;
+	int r;
+
+	len = v->s.block - in < len ? v->s.block - in : len;
+	max = (len + BLK_SECTOR - 1) / BLK_SECTOR;
+	*ret_own = v->s.map[b] != SPARSE_NONE;
+	*ret_n = len;
+	if (!*ret_own)
+		return 0;
+	map = malloc(v->s.lead);
+	r = map ? fio_read(v->s.file, v->s.map[b] - v->s.lead, map, v->s.lead) : -ENOMEM;
+	if (!r) {
+#define OWN(i) (map[(i) / 8] >> (7 - (i) % 8) & 1)
+		*ret_own = OWN(first);
+		while (n < max && OWN(first + n) == *ret_own)
+			n++;
+#undef OWN
+		*ret_n = n * BLK_SECTOR < len ? n * BLK_SECTOR : len;
+	}
+	free(map);
+	return r;
+}
+
+static int read_child(struct vpc *v, const struct blk_req *r)
+{
+	u64 n;
+
+	for (u64 pos = 0; pos < r->len; pos += n) {
+		u64 off = r->offset + pos;
+		bool own;
+
+		TRY(sectors_at(v, off, r->len - pos, &n, &own));
+		if (own)
+			TRY(fio_part(v->s.file, BLK_READ,
+				     v->s.map[off / v->s.block] + off % v->s.block, r, pos, n));
+		else
+			TRY(fio_part_below(v->f.backing, r, pos, off, n));
+	}
+	return 0;
+}
+
+static int child_status(struct vpc *v, u64 off, u64 len, struct blk_extent *ret)
+{
+	bool own;
+
+	TRY(sectors_at(v, off, len, &len, &own));
+	*ret = (struct blk_extent){ .len = len, .state = own ? BLK_DATA : BLK_BELOW,
+				    .host_offset = own ? v->s.map[off / v->s.block] +
+								 off % v->s.block : BLK_NOWHERE };
+	return 0;
+}
+
+/* -- opening --------------------------------------------------------------------------------- */
+
+static int open_dynamic(struct vpc *v, const struct image_opts *o, struct err *e)
+{
+	struct blk *file = v->f.b.base;
+	u64 entries, block;
+	u8 h[HEADER];
+
+	TRY(read_header(file, v->footer, h, e));
+	if (v->child)
+		TRY(check_parent(v, h, o, e));
 	entries = be32(h + H_ENTRIES);
 	block = be32(h + H_BLOCK);
 	v->table = be64(h + H_TABLE);
@@ -181,14 +317,17 @@ static int open_dynamic(struct vpc *v, struct err *e)
 	return load_map(v, entries, e);
 }
 
-static int vpc_open(struct fmt *f, const struct image_opts *o UNUSED, struct err *e)
+static int vpc_open(struct fmt *f, const struct image_opts *o, struct err *e)
 {
 	struct vpc *v = (struct vpc *)f;
 
 	TRY(read_footer(f->b.base, v->footer, e));
 	v->fixed = be32(v->footer + F_TYPE) == TYPE_FIXED;
 	f->b.info.size = disk_size(v->footer);
-	return v->fixed ? 0 : open_dynamic(v, e);
+	v->child = be32(v->footer + F_TYPE) == TYPE_DIFF;
+	if (f->backing && !v->child)
+		return bad(e, "has no parent, but one was given");
+	return v->fixed ? 0 : open_dynamic(v, o, e);
 }
 
 static void vpc_close(struct fmt *f)
@@ -207,6 +346,8 @@ static int vpc_io(struct fmt *f, struct blk_req *r)
 
 	if (v->fixed)
 		return fio_req(f->b.base, r->op, r->offset, r->len, r->iov, r->nr_iov);
+	if (v->child && r->op == BLK_READ)
+		return read_child(v, r);
 	return sparse_io(&v->s, r);
 }
 
@@ -214,18 +355,27 @@ static int vpc_status(struct fmt *f, u64 off, u64 len, struct blk_extent *ret)
 {
 	struct vpc *v = (struct vpc *)f;
 
+	if (v->child)
+		return child_status(v, off, len, ret);
 	return v->fixed ? blk_status(f->b.base, off, len, ret) :
 			  sparse_status(&v->s, off, len, ret);
 }
 
 static int vpc_peek(struct blk *file, struct image_info *ret, struct err *e)
 {
-	u8 f[FOOTER];
+	u32 type;
+	u8 f[FOOTER], h[HEADER];
 
 	TRY(read_footer(file, f, e));
+	type = be32(f + F_TYPE);
 	ret->size = disk_size(f);
-	strcpy(ret->variant, be32(f + F_TYPE) == TYPE_FIXED ? "fixed" : "dynamic");
-	return 0;
+	strcpy(ret->variant, type == TYPE_FIXED ? "fixed" :
+			     type == TYPE_DIFF	? "differencing" : "dynamic");
+	if (type != TYPE_DIFF)
+		return 0;
+	strcpy(ret->backing_format, "vpc");
+	TRY(read_header(file, f, h, e));
+	return parent_name(file, h, ret->backing, e);
 }
 
 /* -- creating --------------------------------------------------------------------------- */
