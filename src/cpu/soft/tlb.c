@@ -36,7 +36,8 @@ static struct table *table_new(void)
 
 /*
  * Half a megabyte, which most tables never need. Translated code changes to the kernel's
- * table and to jr.user by itself: those are filled at once.
+ * table and to jr.user by itself: those are filled with the first one it runs in, on the CPU's own
+ * thread, since it takes a good part of the time in which a snapshot is loaded.
  */
 static void fill_jumps(const struct jit *j, struct table *t)
 {
@@ -57,8 +58,6 @@ int tables_new(struct jit *j, struct err *e)
 			return err_set(e, ENOMEM, "cpu: no address space for translation tables");
 	}
 	j->user = T_USER;
-	fill_jumps(j, j->table[T_KERNEL]);
-	fill_jumps(j, j->table[T_USER]);
 	return 0;
 }
 
@@ -85,6 +84,8 @@ void tables_select(struct vcpu *v)
 		return;
 	v->jr.active = j->table[k];
 	fill_jumps(j, v->jr.active);
+	fill_jumps(j, j->table[T_KERNEL]);
+	fill_jumps(j, j->table[j->user]);
 	__asm__ volatile("wrgsbase %0" : : "r"(v->jr.active->e));
 }
 
