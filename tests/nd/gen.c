@@ -747,6 +747,23 @@ static bool shows_fip(const struct insn *i)
 	return i->cls == CLS_X87 && i->is_mem && (i->op == 0xd9 || i->op == 0xdd) && ext == 6;
 }
 
+/*
+ * XSAVEOPT: it may skip what XRSTOR loaded from the same place. Outside 64-bit mode also XSAVE and
+ * XSAVEC: registers that do not exist there do or do not make a component be in use.
+ */
+static bool is_modified_save(const struct insn *i)
+{
+	unsigned ext = i->modrm >> 3 & 7;
+
+	return i->cls == CLS_XSAVE && i->rm_acc == OP_W &&
+	       (i->op == 0xae ? ext == 6 || (ext == 4 && mode == 4) : mode == 4);
+}
+
+static bool is_vzero(const struct insn *i)
+{
+	return i->enc == ENC_VEX && i->map == MAP_0F && i->op == 0x77;
+}
+
 static bool pick_insn(struct nd_case *c, const struct nd_class *cl, struct insn *ret)
 {
 	u8 b[32];
@@ -766,9 +783,8 @@ static bool pick_insn(struct nd_case *c, const struct nd_class *cl, struct insn 
 			continue; /* POPF only of what was put there: AC must stay clear */
 		if (mode == 4 && (ret->seg == SEG_FS || ret->seg == SEG_GS))
 			continue; /* natively null in this process */
-		if (c->xrstor_ran && ret->cls == CLS_XSAVE && ret->op == 0xae &&
-		    (ret->modrm >> 3 & 7) == 6)
-			continue; /* XSAVEOPT may skip what XRSTOR loaded from the same place */
+		if (c->xrstor_ran && is_modified_save(ret))
+			continue;
 		if (c->x87_ran && shows_fip(ret))
 			continue;
 		if (ret->cls == CLS_XSAVE && !is_free(c, RAX) &&
@@ -811,7 +827,7 @@ static bool add_insn(struct nd_case *c, int only)
 		prepare_memory(c, i, c->la + c->len);
 	c->dirty |= i->gpr_w;
 	c->x87_ran |= i->attr & IA_FP || i->cls == CLS_X87;
-	c->xrstor_ran |= i->cls == CLS_XSAVE && i->rm_acc == OP_R;
+	c->xrstor_ran |= (i->cls == CLS_XSAVE && i->rm_acc == OP_R) || (mode == 4 && is_vzero(i));
 	c->off[c->nr++] = (u8)c->len;
 	c->len += i->len;
 	c->off[c->nr] = (u8)c->len;

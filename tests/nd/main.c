@@ -38,19 +38,38 @@ struct options {
 	bool keep_going, single;
 };
 
+static bool has_xsave(const struct nd_case *c)
+{
+	for (unsigned k = 0; k < c->nr; k++)
+		if (c->insn[k].cls == CLS_XSAVE)
+			return true;
+	return false;
+}
+
+/*
+ * XSAVE called a component in use that has its initial value, which a CPU may do as it likes
+ * [SDM 1 13.6]; outside 64-bit mode one with only registers in use that do not exist there may
+ * count as either.
+ */
+static bool is_in_use_bit(const struct nd_case *c)
+{
+	u8 theirs = 0, ours = 0;
+	u64 la = nd_memory_diff(&theirs, &ours);
+
+	if (!la || !has_xsave(c))
+		return false;
+	return !(la & 63) && (c->mode == 4 || (theirs & ours) == ours);
+}
+
 /*
  * Differences that say nothing about the engine. A stray address met something mapped in this
- * process; or XSAVE called a component in use that has its initial value, which a CPU may do as
- * it likes [SDM 1 13.6], or outside 64-bit mode looked only at the registers that exist there. Or
- * an operand crosses an edge of the canonical addresses, or is a
- * misaligned FXSAVE area that is not there: which of its faults comes first is not architectural.
+ * process; or an operand crosses an edge of the canonical addresses, or is a misaligned FXSAVE
+ * area that is not there: which of its faults comes first is not architectural.
  */
 static bool is_the_hosts(const struct nd_case *c, const struct nd_result *nat,
 			 const struct nd_result *got)
 {
 	const struct insn *i = nd_faulting(c, nat);
-	u8 theirs = 0, ours = 0;
-	bool in_use;
 	u64 la;
 
 	if (got->vector == EX_PF && got->addr - ND_ARENA >= NR_PAGES * (u64)ND_PAGE &&
@@ -62,12 +81,7 @@ static bool is_the_hosts(const struct nd_case *c, const struct nd_result *nat,
 		    (i->cls == CLS_XSAVE && la & 63))
 			return true;
 	}
-	la = nd_memory_diff(&theirs, &ours);
-	in_use = (theirs & ours) == ours || (c->mode == 4 && (theirs & ours) == theirs);
-	for (unsigned k = 0; la && !(la & 63) && in_use && k < c->nr; k++)
-		if (c->insn[k].cls == CLS_XSAVE)
-			return true;
-	return false;
+	return is_in_use_bit(c);
 }
 
 static void run_case(const struct options *o, struct progress *p, struct nd_case *c)

@@ -66,7 +66,7 @@ struct nd_case {
 	bool open_end;		     /* ends at a hole: fetching beyond the stream faults */
 	u16 pinned, dirty;	     /* generator: registers given a value, written by the stream */
 	bool x87_ran;		     /* generator: FIP is the host's from here on */
-	bool xrstor_ran;
+	bool xrstor_ran;	     /* generator: or components are initial for another reason */
 	struct nd_state in;
 };
 

@@ -95,13 +95,18 @@ const struct insn *nd_faulting(const struct nd_case *c, const struct nd_result *
 	return NULL;
 }
 
+static bool is_maskmov(const struct insn *i)
+{
+	return i->cls == CLS_VEC && i->enc != ENC_EVEX && i->map == MAP_0F && i->op == 0xf7;
+}
+
 /*
  * Differences in faults that no document defines and we do not imitate: the host
  * may check the far end of a large operand first; AMD finds an effective address
  * non-canonical before adding an FS or GS base; operands that wrap at 4 GiB, in
  * compatibility mode (stack and strings too) or made of several accesses with a 32-bit
  * address, fault in an order of their own, and may or may not exceed the segment's limit
- * [SDM 3A 5.3].
+ * [SDM 3A 5.3]. What wraps may also be at 4 GiB.
  */
 static bool same_fault(const struct nd_case *c, const struct nd_result *nat,
 		       const struct nd_result *got)
@@ -113,10 +118,13 @@ static bool same_fault(const struct nd_case *c, const struct nd_result *nat,
 		return true;
 	if (!i)
 		return false;
-	wraps = nat->addr > 0xfffff000 ||
+	wraps = nat->addr > 0xfffff000 || (is_maskmov(i) && (u32)nat->st.gpr[RDI] > 0xfffff000) ||
 		(i->is_mem && nd_operand_la(&nat->st, i, nat->st.rip) > 0xfffff000);
 	if (wraps && (c->mode == 4 || (i->is_mem && large && i->adsize == 4)))
 		return got->vector == EX_GP || got->vector == EX_SS || got->vector == EX_PF;
+	if (nat->vector == EX_PF && got->vector == EX_PF && i->adsize == 4 &&
+	    (u32)nat->addr == (u32)got->addr)
+		return true;
 	if (nat->vector == EX_PF && got->vector == EX_PF)
 		return large && nat->addr - got->addr + 4096 < 2 * 4096;
 	return i->is_mem && (i->mem_seg == SEG_FS || i->mem_seg == SEG_GS) &&

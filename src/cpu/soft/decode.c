@@ -639,6 +639,8 @@ static void fix_string(struct insn *i)
 static void fix_implicit1(struct insn *i)
 {
 	switch (i->op) {
+	case 0x27: case 0x2f: case 0x37: case 0x3f: case 0xd4: case 0xd5: case 0xd6:
+		i->gpr_r |= BIT(RAX), i->gpr_w |= BIT(RAX); break;
 	case 0x98: i->gpr_r |= BIT(RAX), i->gpr_w |= BIT(RAX); break;
 	case 0x99: i->gpr_r |= BIT(RAX), i->gpr_w |= BIT(RDX); break;
 	case 0x9e: i->gpr_r |= BIT(RAX); break;

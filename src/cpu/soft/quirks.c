@@ -8,6 +8,7 @@
 
 #include "cpu/cpu.h"
 #include "cpu/soft/native.h"
+#include "cpu/soft/xstate.h"
 
 struct quirks quirks_found;
 
@@ -58,6 +59,11 @@ static void probe_once(void)
 		.sha_must_align = !amd,
 		.mmx_store_fault_clears_top = !amd,
 		.x87_exceptions_before_faults = !amd,
+		.x87_stores_80_in_parts = !amd,
+		.x87_pointers_kept = xs_host_keeps_pointers(),
+		.xrstor_checks_unused = !amd,
+		.xrstor_loads_before_gp = !amd,
+		.xsave_skips_legacy = !amd,
 		.gather_widens_mask = !amd,
 		.cvtps2ph_fault_sets_mxcsr = !amd,
 		.call_fault_writes_stack = !amd,

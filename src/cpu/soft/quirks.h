@@ -31,6 +31,18 @@ struct quirks {
 	bool mmx_store_fault_clears_top;
 	/* x87 stores find an unmasked exception that prevents the store before they look at memory. */
 	bool x87_exceptions_before_faults;
+	/* 80-bit stores are one of 8 bytes, then one of 2: the second may fault alone. */
+	bool x87_stores_80_in_parts;
+	/* FXRSTOR and XRSTOR load FIP, FDP and FOP always, not only with an exception pending. */
+	bool x87_pointers_kept;
+	/* XSAVE and XRSTOR do not touch what is below the header when they need none of it. */
+	bool xsave_skips_legacy;
+	/* XRSTOR wants room for the requested components of a compacted area even if initial, and
+	 * before it checks the header unless that has reserved bits in XCOMP_BV. */
+	bool xrstor_checks_unused;
+	/* XRSTOR of a compacted area has loaded x87 and SSE, and initialised AVX if that is asked
+	 * for, when it finds reserved bits in MXCSR. */
+	bool xrstor_loads_before_gp;
 	/* VEX gathers widen each mask element's sign to all its bits before the first element
 	 * [SDM 2C VGATHERDPS], and clear what lies above the vector with the first, not the last. */
 	bool gather_widens_mask;

@@ -126,7 +126,7 @@ static int x87_store_fault(struct vcpu *v, const struct insn *i)
 {
 	struct x86_exc fault = v->exc;
 	u8 before[XS_LEGACY_END];
-	u64 in_use;
+	u64 in_use, la;
 
 	fp_park(v);
 	if (*xs_u16(v, XS_FSW) & FSW_ES) /* one that does not wait: FNSTCW, FNSTSW */
@@ -139,6 +139,9 @@ static int x87_store_fault(struct vcpu *v, const struct insn *i)
 		return X_OK;
 	copy_bytes(v->s.xsave, before, sizeof(before));
 	*xs_u64(v, XS_BV) = in_use;
+	if (i->mem_size == 10 && fault.vector == EX_PF && quirks()->x87_stores_80_in_parts &&
+	    insn_linear(v, i, 8, ACC_W, &la) == X_OK)
+		TRY(lin_write_buf(v, la, stub_bounce(v->vec), 8));
 	v->exc = fault;
 	return X_FAULT;
 }

@@ -95,8 +95,8 @@ static void take_x87(struct vcpu *v, const u8 *area, bool wide)
 	*xs_u16(v, XS_FOP) &= 0x7ff;
 	*xs_u64(v, XS_FIP) = pointer(*xs_u64(v, XS_FIP), wide);
 	*xs_u64(v, XS_FDP) = pointer(*xs_u64(v, XS_FDP), wide);
-	if (!(*xs_u16(v, XS_FSW) & FSW_ES))
-		xs_clear_pointers(v); /* as AMD: kept only while an exception is pending */
+	if (!(*xs_u16(v, XS_FSW) & FSW_ES) && !quirks()->x87_pointers_kept)
+		xs_clear_pointers(v);
 }
 
 /* FCW up to FDP. */
@@ -180,12 +180,22 @@ static int xs_start(struct vcpu *v, const struct insn *i, struct xs_op *o, bool 
 	return X_OK;
 }
 
-static int xs_address(const struct insn *i, struct xs_op *o, unsigned size, enum access acc)
+/* Bytes @first to @end of the area are accessed. */
+static int xs_address(const struct insn *i, struct xs_op *o, unsigned first, unsigned end,
+		      enum access acc)
 {
 	if (operand_misaligned(o->v, i, 64))
 		return gp0(o->v);
-	TRY(insn_linear(o->v, i, size, acc, &o->la));
-	return lin_check(o->v, o->la, size, acc);
+	TRY(insn_linear(o->v, i, end, acc, &o->la));
+	return lin_check(o->v, o->la + first, end - first, acc);
+}
+
+/* Where the first byte is that XSAVE may write. */
+static unsigned first_saved(const struct xs_op *o, enum xs_kind kind)
+{
+	u64 below = XCR0_X87 | XCR0_SSE | (kind == XS_COMPACT ? 0 : XCR0_AVX); /* MXCSR */
+
+	return o->rfbm & below || !quirks()->xsave_skips_legacy ? 0 : XS_BV;
 }
 
 static int put_legacy(const struct xs_op *o, u64 which, bool mxcsr)
@@ -258,7 +268,7 @@ static int do_xsave(struct vcpu *v, const struct insn *i, enum xs_kind kind, boo
 	TRY(xs_start(v, i, &o, supervisor));
 	if (kind == XS_COMPACT)
 		o.comp_bv = o.rfbm | XCOMP_COMPACT;
-	TRY(xs_address(i, &o, area_size(&o, o.rfbm), ACC_W));
+	TRY(xs_address(i, &o, first_saved(&o, kind), area_size(&o, o.rfbm), ACC_W));
 	fp_park(v);
 	bv = *xs_u64(v, XS_BV) & o.rfbm;
 	if (!o.is64 && quirks()->compat_xsave_skips_hi16)
@@ -315,8 +325,21 @@ static void take_comp(const struct xs_op *o, const u8 *buf, unsigned n, bool ini
 	xs_update_in_use(v, n);
 }
 
-static int read_area(const struct xs_op *o, u8 *buf, u64 bv)
+/* What of the area is accessed after its header: *ret_first to *ret_end. */
+static void loaded_bytes(const struct xs_op *o, u64 bv, unsigned *ret_first, unsigned *ret_end)
 {
+	u64 room = o->comp_bv ? o->comp_bv : ~0ull, below = XCR0_X87 | XCR0_SSE;
+	u64 checked = o->comp_bv && !quirks()->xrstor_checks_unused ? bv : room;
+
+	below |= o->comp_bv ? 0 : XCR0_AVX; /* MXCSR */
+	*ret_first = o->rfbm & room & below || !quirks()->xsave_skips_legacy ? 0 : XS_BV;
+	*ret_end = area_size(o, o->rfbm & checked);
+}
+
+static int read_area(const struct xs_op *o, u8 *buf, u64 bv, unsigned first)
+{
+	if (!first)
+		TRY(lin_read_buf(o->v, o->la, buf, XS_LEGACY_END));
 	for (unsigned n = XC_AVX; n < NR_XC; n++)
 		if (o->rfbm & bv & BIT_ULL(n))
 			TRY(lin_read_buf(o->v, o->la + comp_off(o, n), buf + comp_off(o, n),
@@ -324,27 +347,41 @@ static int read_area(const struct xs_op *o, u8 *buf, u64 bv)
 	return X_OK;
 }
 
+static void take_components(const struct xs_op *o, const u8 *buf, u64 bv, u64 which)
+{
+	for (unsigned n = 0; n < NR_XC; n++)
+		if (o->rfbm & which & BIT_ULL(n))
+			take_comp(o, buf, n, !(bv & BIT_ULL(n)));
+}
+
 static int do_xrstor(struct vcpu *v, const struct insn *i, bool supervisor)
 {
 	ALIGNED(8) u8 buf[X86_XSAVE_SIZE];
+	unsigned first = quirks()->xsave_skips_legacy ? XS_BV : 0, end;
+	bool bad_mxcsr;
 	struct xs_op o;
 	u64 bv, *hdr = (u64 *)(buf + XS_BV);
 
 	TRY(xs_start(v, i, &o, supervisor));
-	TRY(xs_address(i, &o, XS_HDR_END, ACC_R));
-	TRY(lin_read_buf(v, o.la, buf, XS_HDR_END));
+	TRY(xs_address(i, &o, first, XS_HDR_END, ACC_R));
+	TRY(lin_read_buf(v, o.la + XS_BV, hdr, XS_HDR_END - XS_BV));
+	bv = hdr[0];
+	o.comp_bv = hdr[1] & XCOMP_COMPACT ? hdr[1] : 0;
+	loaded_bytes(&o, bv, &first, &end);
+	if (quirks()->xrstor_checks_unused && !(o.comp_bv & ~(v->s.xcr0 | XCOMP_COMPACT)))
+		TRY(xs_address(i, &o, first, end, ACC_R));
 	if (!header_ok(&o, hdr, supervisor))
 		return gp0(v);
-	bv = hdr[0];
-	o.comp_bv = hdr[1];
-	TRY(xs_address(i, &o, area_size(&o, o.comp_bv ? o.rfbm & bv : o.rfbm), ACC_R));
-	TRY(read_area(&o, buf, bv));
-	if (loads_mxcsr(&o, bv) && !mxcsr_valid(*(u32 *)(buf + XS_MXCSR)))
-		return gp0(v);
+	TRY(xs_address(i, &o, first, end, ACC_R));
+	TRY(read_area(&o, buf, bv, first));
+	bad_mxcsr = loads_mxcsr(&o, bv) && !mxcsr_valid(*(u32 *)(buf + XS_MXCSR));
 	fp_park(v);
-	for (unsigned n = 0; n < NR_XC; n++)
-		if (o.rfbm & BIT_ULL(n))
-			take_comp(&o, buf, n, !(bv & BIT_ULL(n)));
+	if (bad_mxcsr) {
+		if (o.comp_bv && quirks()->xrstor_loads_before_gp)
+			take_components(&o, buf, bv, XCR0_X87 | XCR0_SSE | (~bv & XCR0_AVX));
+		return gp0(v);
+	}
+	take_components(&o, buf, bv, ~0ull);
 	if (loads_mxcsr(&o, bv))
 		*xs_u32(v, XS_MXCSR) = *(u32 *)(buf + XS_MXCSR);
 	else if (o.comp_bv && o.rfbm & XCR0_SSE)

@@ -41,6 +41,23 @@ static u32 host_mxcsr_mask(void)
 	return mask ? mask : 0xffbf;
 }
 
+/* FXRSTOR and FXSAVE of a FIP. AMD's leave it alone while no exception is pending. */
+bool xs_host_keeps_pointers(void)
+{
+	ALIGNED(16) u8 old[512], area[512];
+	u64 *fip = (u64 *)(area + XS_FIP);
+
+	__asm__ volatile("fxsave64 %0" : "=m"(old));
+	copy_bytes(area, old, sizeof(area));
+	*(u16 *)(area + XS_FSW) = 0; /* no exception pending */
+	*fip = 0x1234;
+	__asm__ volatile("fxrstor64 %0" : : "m"(area));
+	*fip = 0;
+	__asm__ volatile("fxsave64 %0" : "+m"(area));
+	__asm__ volatile("fxrstor64 %0" : : "m"(old));
+	return *fip == 0x1234;
+}
+
 static void find_comp(unsigned n)
 {
 	u32 r[4];

@@ -43,6 +43,9 @@ struct xs_layout {
 
 const struct xs_layout *xs_layout(void);
 
+/* The host's FXRSTOR loads FIP, FDP and FOP with no exception pending too. Not while fp_live. */
+bool xs_host_keeps_pointers(void);
+
 static inline u16 *xs_u16(struct vcpu *v, unsigned off)
 {
 	return (u16 *)(v->s.xsave + off);
