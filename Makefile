@@ -86,9 +86,10 @@ build/guests/%: tests/guest/claims/%.c $(wildcard tests/guest/lib/*)
 	$(Q)mkdir -p $(@D)
 	$(Q)gcc $(GUEST_CFLAGS) $(GUEST_LDFLAGS) -o $@ $< $(wildcard tests/guest/lib/*.[cS])
 
+# ioctl() goes through src/cpu/kvm/kvm_test.c, which has a KVM of its own.
 $B/unit: $(patsubst src/%,$O/%.o,$(TSTS)) $O/libvireo.a
 	$(call say,LINK)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_unit)
+	$(Q)$(CC) $(LDFLAGS) -Wl,--wrap=ioctl -o $@ $^ $(LIBS_unit)
 
 # Test programs of their own: tests/<dir>/<name>.c -> build/<name with dashes>
 $B/decode-zydis: tests/decode/decode_zydis.c $O/libvireo.a

@@ -65,6 +65,8 @@ int cfg_check_limits(const struct vm_config *c, struct err *e)
 		if (c->cpuid[i].reg > 3)
 			return err_set(e, EINVAL, "cpuid %u: register %u: want 0..3", i,
 				       c->cpuid[i].reg);
+	if (c->irqchip > CFG_IRQCHIP_SPLIT)
+		return err_set(e, EINVAL, "interrupt chips %u: unknown", c->irqchip);
 	for (unsigned i = 0; i < c->nr_nets; i++)
 		if (c->net[i].kind > CFG_NET_TAP)
 			return err_set(e, EINVAL, "network %u: unknown kind %u", i, c->net[i].kind);

@@ -38,6 +38,7 @@
 
 enum cfg_jail { CFG_JAIL_ON, CFG_JAIL_OFF, CFG_JAIL_REPORT };
 enum cfg_engine { CFG_ENGINE_AUTO, CFG_ENGINE_SOFT, CFG_ENGINE_KVM };
+enum cfg_irqchip { CFG_IRQCHIP_KERNEL, CFG_IRQCHIP_SPLIT }; /* as enum cpu_irqchip */
 enum cfg_cpu { CFG_CPU_V3, CFG_CPU_V2, CFG_CPU_MAX }; /* order of enum cpu_model */
 enum cfg_cache {
 	CFG_CACHE_WRITEBACK,
@@ -195,6 +196,7 @@ struct vm_config {
 	struct restore_config restore;
 	i32 ready_fd; /* gets a byte when the machine runs, -1 = none */
 	u32 engine; /* enum cfg_engine; once chosen, not auto */
+	u32 irqchip; /* enum cfg_irqchip: what KVM has of the interrupt chips */
 	i32 kvm_fd; /* /dev/kvm for CFG_ENGINE_KVM, -1 = none */
 	u32 cpu;    /* enum cfg_cpu */
 	struct cpuid_config cpuid[CFG_CPUIDS]; /* features can only be taken away */

@@ -168,6 +168,13 @@ static int set_engine(struct vm_config *c, const char *val, struct err *e)
 	return parse_enum(&c->engine, "--engine", val, names, "auto, soft or kvm", e);
 }
 
+static int set_irqchip(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char *const names[] = { "kernel", "split", NULL };
+
+	return parse_enum(&c->irqchip, "--irqchip", val, names, "kernel or split", e);
+}
+
 static int set_cpu(struct vm_config *c, const char *val, struct err *e)
 {
 	static const char *const names[] = { "x86-64-v3", "x86-64-v2", "max", NULL };
@@ -326,6 +333,8 @@ static int set_verbose(struct vm_config *c, const char *val UNUSED, struct err *
 
 static const struct option_def options[] = {
 	{ "--engine", "auto|soft|kvm", "what runs the CPUs", set_engine },
+	{ "--irqchip", "kernel|split", "with KVM: the kernel has all interrupt chips (default) or local APICs",
+	  set_irqchip },
 	{ "--cpus", "N", "virtual CPUs (1)", set_cpus },
 	{ "--cpu", "MODEL", "x86-64-v3 (default), x86-64-v2 or max", set_cpu },
 	{ "--memory", "SIZE", "RAM, such as 512M (default) or 2G", set_memory },

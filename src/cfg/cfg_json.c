@@ -198,6 +198,7 @@ static const struct key vm_keys[] = {
 	KEY_IN(struct vm_config, restore, restore_keys),
 	KEY(struct vm_config, ready_fd),
 	KEY(struct vm_config, engine),
+	KEY(struct vm_config, irqchip),
 	KEY(struct vm_config, kvm_fd),
 	KEY(struct vm_config, cpu),
 	KEY_LIST(struct vm_config, cpuid, nr_cpuids, cpuid_keys),

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/types.h"
 
+struct board_chips; /* base/chips.h */
 struct mem;
 struct vcpu;
 struct cpu_vm;
@@ -53,9 +54,15 @@ struct cpu_io {
 	/* The guest wrote its TSC: guest TSC = host TSC + offset from now on. May be NULL. */
 	void (*tsc_moved)(void *io, u64 offset);
 	u64 (*wall_ns)(void *io); /* UTC for the KVM wall clock, nanoseconds since 1970 */
-	/* A level-triggered interrupt has ended. Only engines with struct cpu_chips. */
+	/* A level-triggered interrupt has ended. Only with CPU_IRQCHIP_SPLIT. */
 	void (*eoi)(void *io, u8 vector);
 	void *io;
+};
+
+/* Which interrupt chips an engine with struct cpu_chips has. */
+enum cpu_irqchip {
+	CPU_IRQCHIP_KERNEL, /* all of them: local APICs, I/O APIC, PIC */
+	CPU_IRQCHIP_SPLIT,  /* local APICs only */
 };
 
 /* CPUID profiles, named on the command line as x86-64-v2, x86-64-v3, max. */
@@ -111,18 +118,22 @@ struct cpu_config {
 	u32 off;	      /* tests: CPU_OFF_*, what translated code leaves to the interpreter */
 	struct cpu_virtual *virt; /* tests: borrowed; NULL = the host's */
 	u32 kvm_features; /* of CPUID 0x40000001, beyond the clock: set by the engine for itself */
+	enum cpu_irqchip irqchip; /* KVM */
 	int kvm_fd; /* KVM: /dev/kvm from cpu_kvm_open(), borrowed until vm_free() */
 };
 
 /*
- * Local APICs inside the engine (KVM's split chip, docs/decisions/0028). The PIC and the I/O
- * APIC stay the board's: they and MSI devices send messages by msi(), and the PIC's wire is
- * CPU_SIG_IRQ to vCPU 0, whose has_irq() and ack_irq() then speak of the PIC alone. IPIs, INIT,
- * SIPI, NMI by message, x2APIC registers and the TSC deadline never leave the engine.
+ * Interrupt chips inside the engine (docs/decisions/0028). MSI devices send messages by msi().
+ * IPIs, INIT, SIPI, NMI by message, x2APIC registers and the TSC deadline never leave the engine.
  *
- * The board's own local APIC devices hold the state while the VM is not running: power-on and
- * load copy it in with set_lapic() after set_state(), saving copies it out with get_lapic()
- * after get_state() (dev/pc/pc.h: lapic_put(), lapic_take()).
+ * CPU_IRQCHIP_SPLIT: the PIC and the I/O APIC are the board's. The I/O APIC sends by msi() too and
+ * tells its entries by route(), and the PIC's wire is CPU_SIG_IRQ to vCPU 0, whose has_irq() and
+ * ack_irq() then speak of the PIC alone. CPU_IRQCHIP_KERNEL: devices' wires are line(), and what the
+ * guest does with the chips never leaves the engine either.
+ *
+ * The board's own devices of the kind hold the state while the VM is not running: power-on and load
+ * copy it in with set_lapic(), then set_board(), after set_state(); saving copies it out with
+ * get_lapic() and get_board() after get_state() (dev/pc/pc.h: lapic_put(), lapic_take() and so on).
  */
 
 /* Registers as in the page: reg[n] is at offset 16 * n [SDM 3A table 11-1]. */
@@ -130,20 +141,29 @@ struct cpu_lapic {
 	u32 reg[64];
 	u64 base;     /* MSR_APIC_BASE */
 	u64 deadline; /* MSR_TSC_DEADLINE: guest TSC, 0 = off */
+	int extint;   /* get: the vector the PIC gave and the vCPU has not taken yet, -1 = none; not set */
 };
 
 struct cpu_chips {
 	/* Any thread, never waits. */
 	void (*msi)(struct cpu_vm *vm, u64 addr, u32 data);
-	/* What pin @pin of the I/O APIC would send. Level-triggered ones are told of by
+	/* CPU_IRQCHIP_SPLIT: what pin @pin of the I/O APIC would send. Level-triggered ones are told of by
 	 * cpu_io.eoi from then on. Board lock held. */
 	void (*route)(struct cpu_vm *vm, unsigned pin, u64 addr, u32 data, bool level);
+	/*
+	 * CPU_IRQCHIP_KERNEL: the level of a wire, told at its changes. GSI n is input n of the PIC
+	 * (n < 16) and pin n of the I/O APIC, but 0 pin 2. Any thread.
+	 */
+	void (*line)(struct cpu_vm *vm, unsigned gsi, bool level);
+	/* Likewise; only while no run() is executing. .line of what is set is where the wires are. */
+	void (*get_board)(struct cpu_vm *vm, struct board_chips *ret);
+	int (*set_board)(struct cpu_vm *vm, const struct board_chips *s, struct err *e);
 	/* Only while run() is not executing. */
 	void (*get_lapic)(struct vcpu *v, struct cpu_lapic *ret);
 	int (*set_lapic)(struct vcpu *v, const struct cpu_lapic *s, struct err *e);
-	/* From now on a guest's write of @size bytes (0: any) to @gpa only signals the eventfd @fd, or
-	 * no longer. */
-	int (*doorbell)(struct cpu_vm *vm, gpa_t gpa, unsigned size, int fd, bool on);
+	/* From now on a guest's write of @size bytes of the value @val (0: any) to @gpa only signals the
+	 * eventfd @fd, or no longer. Any thread. Return: 0 or -errno. */
+	int (*doorbell)(struct cpu_vm *vm, gpa_t gpa, unsigned size, u64 val, int fd, bool on);
 };
 
 struct cpu_engine {
@@ -188,9 +208,9 @@ void cpu_soft_prepare(void);
 
 /*
  * KVM (cpu/kvm). After run() has started a VM needs of its descriptors, besides mmap'ed memory,
- * only the ioctls KVM_RUN, KVM_INTERRUPT, KVM_NMI, KVM_SIGNAL_MSI, KVM_SET_GSI_ROUTING,
+ * only the ioctls KVM_RUN, KVM_INTERRUPT, KVM_NMI, KVM_SIGNAL_MSI, KVM_IRQ_LINE, KVM_SET_GSI_ROUTING,
  * KVM_IOEVENTFD; get_state and set_state (reset, pause, snapshot) KVM_GET_ and KVM_SET_ of REGS,
- * SREGS, XSAVE, XCRS, DEBUGREGS, MSRS, VCPU_EVENTS, MP_STATE, LAPIC, DEVICE_ATTR; the clock
+ * SREGS, XSAVE, XCRS, DEBUGREGS, MSRS, VCPU_EVENTS, MP_STATE, LAPIC, IRQCHIP, DEVICE_ATTR; the clock
  * KVM_GET_CLOCK and KVM_SET_CLOCK; the log of writes KVM_SET_USER_MEMORY_REGION and
  * KVM_GET_DIRTY_LOG. A vCPU is interrupted by tgkill() with CPU_KVM_SIGNAL, whose handler is empty.
  */

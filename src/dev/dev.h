@@ -49,6 +49,17 @@ struct msi_sink {
 	void *ctx;
 };
 
+/*
+ * Where a driver's notifications go if the writes that are them need not reach the device. From set()
+ * on, a write to @gpa that the device would take as "notification @n" may become a call by whoever
+ * has the wires, on another thread and later, instead; until it is told that it is off. Of
+ * @size bytes with the value @n; 0: of any size and value.
+ */
+struct doorbells {
+	void (*set)(void *ctx, struct dev *d, unsigned n, gpa_t gpa, unsigned size, bool on);
+	void *ctx;
+};
+
 enum space { SPACE_PIO, SPACE_MMIO, SPACE_BAR };
 
 /* A window of registers. The bus rejects or splits what does not fit. */
@@ -86,6 +97,7 @@ struct dev_class {
 struct dev_env {
 	struct irq irq[DEV_MAX_IRQS]; /* [0] is the usual one */
 	struct msi_sink msi;
+	struct doorbells doorbells;
 	struct mem *mem;
 	struct clock *clock;
 };

@@ -36,6 +36,7 @@ struct dev *board_mmio_plug(struct vm *vm, const struct virtio_class *c, const c
 	const struct dev_env env = {
 		.mem = vm->mem,
 		.clock = vm->clock,
+		.doorbells = doorbells_of(vm),
 		.irq = { { .set = shared_set, .chip = l, .pin = n / BOARD_MMIO_LINES } },
 	};
 	struct dev *d;
@@ -44,8 +45,8 @@ struct dev *board_mmio_plug(struct vm *vm, const struct virtio_class *c, const c
 		err_set(e, ENOSPC, "more than %d devices: want --transport pci", FW_MMIO_MAX);
 		return NULL;
 	}
-	l->out = pc_irq(&vm->irqs, lines[n % BOARD_MMIO_LINES]);
-	d = virtio_mmio_new(c, cfg, id, &env, e);
+	l->out = chips_line(vm, lines[n % BOARD_MMIO_LINES]);
+	d = virtio_mmio_new(c, cfg, vm->board.mmio_base + n * MMIO_STEP, id, &env, e);
 	if (!d)
 		return NULL;
 	if (bus_map(vm->mmio, vm->board.mmio_base + n * MMIO_STEP, d, 0, e)) {

@@ -55,9 +55,9 @@ static void wire_off(void *vm, unsigned pin UNUSED, bool level)
 		vm_end(vm, VM_POWERED_OFF, 0);
 }
 
-static void wire_gsi(void *irqs, unsigned gsi, bool level)
+static void wire_gsi(void *vm, unsigned gsi, bool level)
 {
-	struct irq q = pc_irq(irqs, gsi);
+	struct irq q = chips_line(vm, gsi);
 
 	irq_set(&q, level);
 }
@@ -123,7 +123,7 @@ static int also_at(struct vm *vm, struct dev *d, unsigned region, u64 base, stru
 
 static struct irq line(struct vm *vm, unsigned gsi)
 {
-	return pc_irq(&vm->irqs, gsi);
+	return chips_line(vm, gsi);
 }
 
 /* A new id, and the word that it is new; at power-on the guest just finds it. */
@@ -178,7 +178,7 @@ static int plug_interrupts(struct vm *vm, struct err *e)
 	TRY(also_at(vm, pic, 1, 0xa0, e));
 	TRY(also_at(vm, pic, 2, 0x4d0, e));
 	ioapic = plug(vm, &ioapic_class, "ioapic", IOAPIC_BASE,
-		      (struct dev_env){ .msi = chips_msi(vm) }, &cfg, e);
+		      (struct dev_env){ .msi = chips_ioapic_msi(vm) }, &cfg, e);
 	if (!ioapic)
 		return -e->code;
 	vm->irqs = (struct pc_irqs){ .pic = pic, .ioapic = ioapic };
@@ -192,7 +192,7 @@ static int plug_interrupts(struct vm *vm, struct err *e)
 
 static int plug_timers(struct vm *vm, struct err *e)
 {
-	const struct hpet_config hpet = { .gsi = { .set = wire_gsi, .chip = &vm->irqs } };
+	const struct hpet_config hpet = { .gsi = { .set = wire_gsi, .chip = vm } };
 	const struct rtc_config rtc = { .mem_low = mem_low_size(vm->mem),
 					.mem_high = mem_high_size(vm->mem) };
 	struct dev *d;
@@ -252,7 +252,7 @@ static int plug_test_devices(struct vm *vm, struct err *e)
 {
 	static const u64 testdev_at[] = { 0xe0, 0xe4, 0xe8, 0x2000, 0xff000000 };
 	const struct debug_exit_config ex = { .exit = debug_exit, .ctx = vm };
-	const struct testdev_config td = { .gsi = { .set = wire_gsi, .chip = &vm->irqs } };
+	const struct testdev_config td = { .gsi = { .set = wire_gsi, .chip = vm } };
 	const struct fwcfg_config fw = { .ram_size = mem_size(vm->mem),
 					 .nr_cpus = (u16)vm->cfg->nr_cpus,
 					 .max_cpus = (u16)vm->cfg->nr_cpus };
@@ -309,6 +309,7 @@ static int plug_virtio(struct vm *vm, unsigned slot, const struct virtio_class *
 		.mem = vm->mem,
 		.clock = vm->clock,
 		.msi = chips_msi(vm),
+		.doorbells = doorbells_of(vm),
 	};
 
 	struct dev *d = vm->cfg->transport == CFG_TRANSPORT_MMIO ?
@@ -319,7 +320,7 @@ static int plug_virtio(struct vm *vm, unsigned slot, const struct virtio_class *
 		return -e->code;
 	if (vm->cfg->test_device) /* every guest's driver takes split rings */
 		virtio_offer_packed(d);
-	return 0;
+	return doorbells_add(vm, d, e);
 }
 
 static int plug_nets(struct vm *vm, struct err *e)

@@ -2,15 +2,21 @@
 /*
  * chips.c - interrupts between the board and the engine
  *
- * The local APICs are ours (software engine) or the engine's (struct cpu_chips). Here is
- * the only place that knows: where messages and the PIC's wire go, and how the engine's
- * state comes into our devices and back.
+ * The interrupt chips are ours (software engine), or the local APICs are the engine's, or all are
+ * (struct cpu_chips). Here is the only place that knows: where messages and wires go, and how the
+ * engine's state comes into our devices and back.
  */
 #include "vmm/vmm_int.h"
 
+/* The local APICs are the engine's; the PIC and the I/O APIC too. */
 static bool theirs(const struct vm *vm)
 {
 	return vm->engine->chips != NULL;
+}
+
+static bool all_theirs(const struct vm *vm)
+{
+	return theirs(vm) && vm->cfg->irqchip == CFG_IRQCHIP_KERNEL;
 }
 
 /* A device may still complete a request when the engine's VM is gone. */
@@ -40,6 +46,8 @@ static void set_intr(void *ctx, unsigned pin UNUSED, bool level)
 
 struct irq chips_intr(struct vm *vm)
 {
+	if (all_theirs(vm))
+		return (struct irq){ 0 };
 	if (!theirs(vm))
 		return lapic_lint0(&vm->lapics);
 	return (struct irq){ .set = set_intr, .chip = vm };
@@ -55,26 +63,67 @@ static void route(void *ctx, unsigned pin, u64 addr, u32 data, bool level)
 
 struct ioapic_config chips_ioapic(struct vm *vm)
 {
-	return (struct ioapic_config){ .route = theirs(vm) ? route : NULL, .ctx = vm };
+	return (struct ioapic_config){ .route = theirs(vm) && !all_theirs(vm) ? route : NULL,
+				       .ctx = vm };
 }
+
+struct msi_sink chips_ioapic_msi(struct vm *vm)
+{
+	return all_theirs(vm) ? (struct msi_sink){ 0 } : chips_msi(vm);
+}
+
+/* Our chips note the level, which nothing but this changes: the engine is told when it does. */
+static void set_line(void *ctx, unsigned gsi, bool level)
+{
+	struct vm *vm = ctx;
+	struct irq ours = pc_irq(&vm->irqs, gsi);
+
+	if (ioapic_input(vm->irqs.ioapic, gsi == 0 ? 2 : gsi) == level)
+		return;
+	irq_set(&ours, level);
+	if (vm->cpu_vm)
+		vm->engine->chips->line(vm->cpu_vm, gsi, level);
+}
+
+struct irq chips_line(struct vm *vm, unsigned gsi)
+{
+	if (!all_theirs(vm))
+		return pc_irq(&vm->irqs, gsi);
+	return (struct irq){ .set = set_line, .chip = vm, .pin = gsi };
+}
+
+/* -- their state and ours ----------------------------------------------------------------- */
 
 int chips_load(struct vm *vm, struct err *e)
 {
+	struct board_chips b;
 	struct cpu_lapic l;
 
 	for (unsigned i = 0; theirs(vm) && i < vm->cfg->nr_cpus; i++) {
 		lapic_put(vm->cpu[i].lapic, l.reg, &l.base, &l.deadline);
 		TRY(vm->engine->chips->set_lapic(vm->cpu[i].v, &l, e));
 	}
-	return 0;
+	if (!all_theirs(vm))
+		return 0;
+	pic_put(vm->irqs.pic, b.pic);
+	ioapic_put(vm->irqs.ioapic, &b.ioapic);
+	return vm->engine->chips->set_board(vm->cpu_vm, &b, e);
 }
 
 void chips_save(struct vm *vm)
 {
+	struct board_chips b;
 	struct cpu_lapic l;
 
+	if (all_theirs(vm)) {
+		vm->engine->chips->get_board(vm->cpu_vm, &b);
+		pic_take(vm->irqs.pic, b.pic);
+		ioapic_take(vm->irqs.ioapic, &b.ioapic);
+	}
 	for (unsigned i = 0; theirs(vm) && i < vm->cfg->nr_cpus; i++) {
 		vm->engine->chips->get_lapic(vm->cpu[i].v, &l);
 		lapic_take(vm->cpu[i].lapic, l.reg, l.base, l.deadline);
+		if (l.extint >= 0)
+			pic_unack(vm->irqs.pic, (u8)l.extint);
 	}
 }

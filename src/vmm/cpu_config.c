@@ -22,6 +22,7 @@ struct cpu_config vm_cpu_config(struct vm *vm)
 		.interpret_only = vm->cfg->interpret,
 		.code_cache_bytes = vm->cfg->code_cache,
 		.perf_fd = vm->cfg->perf_fd,
+		.irqchip = (enum cpu_irqchip)vm->cfg->irqchip,
 		.kvm_fd = vm->cfg->kvm_fd,
 	};
 }

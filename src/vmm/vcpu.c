@@ -357,6 +357,7 @@ void vcpus_pause(struct vm *vm)
 	kick_all(vm);
 	while (vm->nr_parked < nr_started(vm))
 		pthread_cond_wait(&vm->parked, &vm->lock);
+	doorbells_drain(vm);
 }
 
 bool vcpus_pause_by(struct vm *vm, u64 deadline)
@@ -369,8 +370,10 @@ bool vcpus_pause_by(struct vm *vm, u64 deadline)
 	kick_all(vm);
 	while (vm->nr_parked < nr_started(vm) && !vm->quitting && r == 0)
 		r = pthread_cond_clockwait(&vm->parked, &vm->lock, CLOCK_MONOTONIC, &t);
-	if (vm->nr_parked >= nr_started(vm) && !vm->quitting)
+	if (vm->nr_parked >= nr_started(vm) && !vm->quitting) {
+		doorbells_drain(vm);
 		return true;
+	}
 	vcpus_resume(vm);
 	return false;
 }

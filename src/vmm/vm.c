@@ -234,6 +234,8 @@ static int choose_engine(struct vm *vm, struct err *e)
 	if (vm->cfg->engine == CFG_ENGINE_KVM && vm->cfg->kvm_fd < 0)
 		return err_set(e, EBADF, "--engine kvm: /dev/kvm is not open");
 	vm->engine = vm->cfg->engine == CFG_ENGINE_KVM ? &cpu_kvm : &cpu_soft;
+	if (!vm->engine->chips) /* what a snapshot of it says: its guest knows our I/O APIC */
+		vm->cfg->irqchip = CFG_IRQCHIP_SPLIT;
 	vm_say(vm, 1, "engine: %s%s", vm->engine->name, vm->cfg->interpret ? ", interpreter only" : "");
 	return 0;
 }
@@ -509,6 +511,7 @@ void vm_free(struct vm *vm)
 	vm->cpu_vm = NULL;
 	disks_stop(vm);
 	board_free(vm);
+	doorbells_free(vm);
 	agent_free(vm->agent);
 	notice_free(vm->notice);
 	ends_close(vm);

@@ -22,6 +22,7 @@
 
 struct agent;
 struct blk;
+struct doorbell;
 struct mmds;
 struct notice;
 struct net_port;
@@ -67,6 +68,7 @@ struct vm {
 		struct irq out;
 		u32 up; /* bit per device on it */
 	} mmio_line[BOARD_MMIO_LINES];
+	struct doorbell *doorbells;
 	u64 made_ns, made_cpu_ns; /* at vm_new(): for the boot timer */
 	struct cpuid_change cpuid[CFG_CPUIDS]; /* cfg's, for the engine */
 
@@ -174,17 +176,26 @@ void disks_stop(struct vm *vm);	 /* jobs and requests end; the board is still th
 void disks_close(struct vm *vm); /* after it */
 struct virtio_blk_cfg disks_device(const struct vm *vm, unsigned i);
 
-/* -- chips.c: the local APICs, ours or the engine's ---------------------------------- */
+/* -- chips.c: the interrupt chips, ours or the engine's ------------------------------ */
 
 struct msi_sink chips_msi(struct vm *vm); /* where messages go */
+struct msi_sink chips_ioapic_msi(struct vm *vm); /* those of our I/O APIC */
 struct irq chips_intr(struct vm *vm);	  /* where the PIC's wire goes */
+struct irq chips_line(struct vm *vm, unsigned gsi); /* an interrupt line of the board */
 struct ioapic_config chips_ioapic(struct vm *vm);
 /*
- * The engine's local APICs from our devices, after every set_state() and load; our devices from
+ * The engine's chips from our devices, after every set_state() and load; our devices from
  * the engine's, before they are saved. No-ops where the engine has none. The vCPUs are parked.
  */
 int chips_load(struct vm *vm, struct err *e) MUST_CHECK;
 void chips_save(struct vm *vm);
+
+/* -- doorbells.c: notifications that need no vCPU's exit ------------------------------- */
+
+struct doorbells doorbells_of(struct vm *vm); /* for dev_env; empty where the engine has none */
+int doorbells_add(struct vm *vm, struct dev *transport, struct err *e) MUST_CHECK; /* a new device's */
+void doorbells_drain(struct vm *vm); /* the vCPUs stand still: so do their notifications, then */
+void doorbells_free(struct vm *vm); /* after the board */
 
 /* -- confine.c --------------------------------------------------------------------- */
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * kvm_chips.c - KVM's local APICs ("split" chip), seen from the board [KVM 7.5]
+ * kvm_chips.c - KVM's interrupt chips, seen from the board [KVM 4.24, 7.5]
  *
- * KVM keeps the PIC and the I/O APIC out. It wants to know what the I/O APIC's pins
- * would send, as its routing table: a vector that a pin sends by level is reported at
- * its end of interrupt.
+ * All of them, or ("split") the local APICs only. A split chip wants to know what the I/O APIC's
+ * pins would send, as its routing table: a vector that a pin sends by level is reported at its end
+ * of interrupt.
  */
 #include "cpu/kvm/kvm_int.h"
 
@@ -19,10 +19,14 @@
 
 int kvm_chips_new(struct cpu_vm *vm, struct err *e)
 {
-	const struct kvm_enable_cap cap = { .cap = KVM_CAP_SPLIT_IRQCHIP,
-					    .args[0] = KVM_IOAPIC_PINS };
+	const struct kvm_enable_cap cap = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args[0] = IOAPIC_PINS };
+	struct kvm_routes t;
 
-	return kvm_ctl(vm->fd, KVM_ENABLE_CAP, &cap, "local APICs", e);
+	if (!kvm_has_board(vm))
+		return kvm_ctl(vm->fd, KVM_ENABLE_CAP, &cap, "local APICs", e);
+	TRY(kvm_ctl(vm->fd, KVM_CREATE_IRQCHIP, NULL, "interrupt chips", e));
+	kvm_routes_kernel(&t);
+	return kvm_ctl(vm->fd, KVM_SET_GSI_ROUTING, &t, "interrupt routes", e);
 }
 
 /* A message nobody takes (no such destination, masked) is lost, as on hardware. */
@@ -37,28 +41,27 @@ static void send_msi(struct cpu_vm *vm, u64 addr, u32 data)
 
 static void route(struct cpu_vm *vm, unsigned pin, u64 addr, u32 data, bool level)
 {
-	struct {
-		struct kvm_irq_routing head;
-		struct kvm_irq_routing_entry entry[KVM_IOAPIC_PINS];
-	} t = { .head.nr = 0 };
-	struct kvm_pin *p = &vm->pin[pin % KVM_IOAPIC_PINS];
+	struct kvm_pin *p = &vm->pin[pin % IOAPIC_PINS];
+	struct kvm_routes t;
 
 	if (level == p->level && (!level || (addr == p->addr && data == p->data)))
 		return;
 	*p = (struct kvm_pin){ level, addr, data };
-	for (unsigned n = 0; n < KVM_IOAPIC_PINS; n++)
-		if (vm->pin[n].level)
-			t.entry[t.head.nr++] = (struct kvm_irq_routing_entry){
-				.gsi = n,
-				.type = KVM_IRQ_ROUTING_MSI,
-				.u.msi.address_lo = (u32)vm->pin[n].addr,
-				.u.msi.address_hi = (u32)(vm->pin[n].addr >> 32),
-				.u.msi.data = vm->pin[n].data,
-			};
+	kvm_routes_split(vm->pin, &t);
 	(void)ioctl(vm->fd, KVM_SET_GSI_ROUTING, &t);
 }
 
-/* A vector KVM has taken but not delivered is in service for it: it is still a request. */
+static void line(struct cpu_vm *vm, unsigned gsi, bool level)
+{
+	const struct kvm_irq_level l = { .irq = gsi, .level = level };
+
+	(void)ioctl(vm->fd, KVM_IRQ_LINE, &l);
+}
+
+/*
+ * A vector KVM has taken but not delivered is in service for it: it is still a request. The PIC's goes
+ * back to the PIC; ours would give it again, so KVM must then forget it.
+ */
 static void undo_delivery(struct vcpu *v, struct cpu_lapic *l)
 {
 	struct kvm_vcpu_events ev = { 0 };
@@ -68,10 +71,14 @@ static void undo_delivery(struct vcpu *v, struct cpu_lapic *l)
 	    ev.interrupt.soft)
 		return;
 	n = ev.interrupt.nr;
-	if (!(l->reg[REG_ISR + n / 32] & BIT(n % 32)))
-		return; /* the PIC's */
-	l->reg[REG_ISR + n / 32] &= ~BIT(n % 32);
-	l->reg[REG_IRR + n / 32] |= BIT(n % 32);
+	if (l->reg[REG_ISR + n / 32] & BIT(n % 32)) {
+		l->reg[REG_ISR + n / 32] &= ~BIT(n % 32);
+		l->reg[REG_IRR + n / 32] |= BIT(n % 32);
+		return;
+	}
+	ev.interrupt.injected = 0;
+	if (kvm_has_board(v->vm) || ioctl(v->fd, KVM_SET_VCPU_EVENTS, &ev) == 0)
+		l->extint = (int)n;
 }
 
 struct one_msr {
@@ -85,7 +92,7 @@ static void get_lapic(struct vcpu *v, struct cpu_lapic *ret)
 	struct kvm_lapic_state page = { 0 };
 	struct kvm_sregs sregs = { 0 };
 
-	*ret = (struct cpu_lapic){ 0 };
+	*ret = (struct cpu_lapic){ .extint = -1 };
 	(void)ioctl(v->fd, KVM_GET_LAPIC, &page);
 	(void)ioctl(v->fd, KVM_GET_SREGS, &sregs);
 	for (unsigned n = 0; n < array_len(ret->reg); n++)
@@ -115,10 +122,15 @@ static int set_lapic(struct vcpu *v, const struct cpu_lapic *s, struct err *e)
 	return 0;
 }
 
-static int doorbell(struct cpu_vm *vm, gpa_t gpa, unsigned size, int fd, bool on)
+static int doorbell(struct cpu_vm *vm, gpa_t gpa, unsigned size, u64 val, int fd, bool on)
 {
 	const struct kvm_ioeventfd d = {
-		.addr = gpa, .len = size, .fd = fd, .flags = on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN
+		.datamatch = val,
+		.addr = gpa,
+		.len = size,
+		.fd = fd,
+		.flags = (size ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0) |
+			 (on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
 	};
 
 	return ioctl(vm->fd, KVM_IOEVENTFD, &d) < 0 ? -errno : 0;
@@ -127,6 +139,9 @@ static int doorbell(struct cpu_vm *vm, gpa_t gpa, unsigned size, int fd, bool on
 const struct cpu_chips kvm_chips = {
 	.msi = send_msi,
 	.route = route,
+	.line = line,
+	.get_board = kvm_board_get,
+	.set_board = kvm_board_set,
 	.get_lapic = get_lapic,
 	.set_lapic = set_lapic,
 	.doorbell = doorbell,

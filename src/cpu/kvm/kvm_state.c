@@ -363,6 +363,6 @@ int kvm_set_state(struct vcpu *v, const struct x86_state *s, struct err *e)
 	TRY(put_tsc(v, s, e));
 	TRY(put_msrs(v, s, e));
 	TRY(put_events(v, s, e));
-	v->extint = true; /* ask the PIC once */
+	v->extint = !kvm_has_board(v->vm); /* ask our PIC once */
 	return 0;
 }

@@ -8,16 +8,14 @@
  * microseconds on a processor, many milliseconds otherwise. The fastest piece of a
  * few counts, so a busy host does not look like a slow one.
  */
-#include "cpu/cpu.h"
+#include "cpu/kvm/kvm_int.h"
 #include "cpu/x86_defs.h"
 
 #include "base/bits.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kvm.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -62,6 +60,7 @@ static const struct {
 	const char *name;
 } wanted[] = {
 	{ KVM_CAP_USER_MEMORY, "user memory" },
+	{ KVM_CAP_IRQCHIP, "interrupt chips" },
 	{ KVM_CAP_SPLIT_IRQCHIP, "split interrupt chips" },
 	{ KVM_CAP_SIGNAL_MSI, "MSI" },
 	{ KVM_CAP_IMMEDIATE_EXIT, "immediate exit" },
@@ -75,20 +74,24 @@ static const struct {
 	{ KVM_CAP_IRQ_ROUTING, "interrupt routes" },
 };
 
-static int check_host(struct err *e)
+static void look_at_host(struct kvm_host *h)
 {
 	u32 a, b, c, d;
-	bool vmx, svm;
 
-	if (access("/sys/module/kvm_pvm", F_OK) == 0)
+	h->pvm = access("/sys/module/kvm_pvm", F_OK) == 0;
+	__asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(1), "c"(0));
+	h->vmx = c & BIT(5);
+	__asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(0x80000001), "c"(0));
+	h->svm = c & BIT(2);
+}
+
+static int check_host(const struct kvm_host *h, struct err *e)
+{
+	if (h->pvm)
 		return err_set(
 			e, ENOTSUP,
 			"/dev/kvm is served by kvm_pvm, which cannot run an unmodified guest");
-	__asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(1), "c"(0));
-	vmx = c & BIT(5);
-	__asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(0x80000001), "c"(0));
-	svm = c & BIT(2);
-	if (!vmx && !svm)
+	if (!h->vmx && !h->svm)
 		return err_set(e, ENOTSUP, "the processor offers neither VMX nor SVM");
 	return 0;
 }
@@ -213,18 +216,23 @@ static int try_guest(int kvm, struct err *e)
 	return r;
 }
 
+int kvm_probe(int fd, const struct kvm_host *h, struct err *e)
+{
+	TRY(check_host(h, e));
+	TRY(check_api(fd, e));
+	return try_guest(fd, e);
+}
+
 int cpu_kvm_open(struct err *e)
 {
+	struct kvm_host h;
 	int fd, r;
 
 	fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(e, errno, "/dev/kvm: %s", strerror(errno));
-	r = check_host(e);
-	if (!r)
-		r = check_api(fd, e);
-	if (!r)
-		r = try_guest(fd, e);
+	look_at_host(&h);
+	r = kvm_probe(fd, &h, e);
 	if (!r)
 		return fd;
 	close(fd);

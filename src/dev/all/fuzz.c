@@ -138,7 +138,7 @@ static bool add_virtio(struct dev_fuzz *z, const struct virtio_class *c, const v
 	env.mem = z->mem;
 	env.msi = lapic_set_sink(&z->f.lapics);
 	env.irq[0] = pc_irq(&z->irqs, 16 + z->nr_virtio);
-	z->virtio[z->nr_virtio] = virtio_mmio_new(c, cfg, c->dev.name, &env, &e);
+	z->virtio[z->nr_virtio] = virtio_mmio_new(c, cfg, 0, c->dev.name, &env, &e);
 	return keep(z, z->virtio[z->nr_virtio++]);
 }
 

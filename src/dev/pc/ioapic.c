@@ -14,6 +14,8 @@
 #include "base/bits.h"
 #include "base/trace.h"
 
+#include <string.h>
+
 enum { MMIO_SELECT = 0x00, MMIO_WINDOW = 0x10, MMIO_EOI = 0x40 };
 
 enum { REG_ID, REG_VERSION, REG_ARB, REG_REDIR = 0x10 }; /* [IOAPIC] 3.2 */
@@ -252,6 +254,29 @@ static int ioapic_loaded(struct dev *d, struct err *e UNUSED)
 	}
 	a->line &= BIT(IOAPIC_PINS) - 1;
 	return 0;
+}
+
+void ioapic_put(struct dev *d, struct ioapic_regs *ret)
+{
+	const struct ioapic *a = to_ioapic(d);
+
+	*ret = (struct ioapic_regs){ .line = a->line, .select = a->select, .id = a->id };
+	memcpy(ret->redir, a->redir, sizeof ret->redir);
+}
+
+void ioapic_take(struct dev *d, const struct ioapic_regs *r)
+{
+	struct ioapic *a = to_ioapic(d);
+
+	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+		a->redir[i] = r->redir[i] & (RTE_WRITABLE | RTE_REMOTE_IRR);
+	a->select = r->select;
+	a->id = r->id & 15;
+}
+
+bool ioapic_input(const struct dev *d, unsigned pin)
+{
+	return container_of(d, const struct ioapic, dev)->line & BIT(pin % IOAPIC_PINS);
 }
 
 static const struct dev_region ioapic_region[] = {

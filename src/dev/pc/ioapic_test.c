@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ioapic_test.c - redirection, remote IRR, masks */
+#include "base/bits.h"
 #include "base/test.h"
 #include "dev/all/fake.h"
 
@@ -189,5 +190,28 @@ TEST(ioapic_tells_what_a_pin_would_send)
 	put(0x10 + 2 * 5, 0x41);
 	CHECK(!route_level);
 	dev_free(old);
+	teardown();
+}
+
+TEST(ioapic_registers_go_out_and_come_back)
+{
+	struct ioapic_regs r, again;
+
+	setup();
+	put(0x10 + 2 * 16, 0x8041);
+	line(16, true); /* level: sent, waits for its EOI */
+	ioapic_put(d, &r);
+	CHECK_EQ(r.redir[16], 0xc041);
+	CHECK_EQ(r.line, BIT(16));
+	CHECK(ioapic_input(d, 16) && !ioapic_input(d, 17));
+	r.redir[16] = 0xffffull << 17 | 0x8042;
+	r.line = 0; /* the devices' */
+	r.id = 0x1f;
+	ioapic_take(d, &r);
+	ioapic_put(d, &again);
+	CHECK_EQ(again.redir[16], 0x8042);
+	CHECK_EQ(again.line, BIT(16));
+	CHECK_EQ(again.id, 15);
+	CHECK_EQ(sent, 1);
 	teardown();
 }

@@ -20,6 +20,7 @@
 #ifndef DEV_PC_PC_H
 #define DEV_PC_PC_H
 
+#include "base/chips.h"
 #include "base/ratelimit.h"
 #include "dev/dev.h"
 
@@ -39,6 +40,16 @@ struct irq pic_line(struct dev *pic, unsigned n); /* input n, 0..15 (not 2: the 
 bool pic_pending(const struct dev *pic);	  /* is INTR asserted? */
 /* INTA: takes the highest request and returns its vector; a spurious 7 or 15 if it has gone. */
 u8 pic_ack(struct dev *pic);
+/* The vector of a pic_ack() was not delivered after all: it is a request again. */
+void pic_unack(struct dev *pic, u8 vector);
+
+/*
+ * All registers, master first: for an engine that has the real chips. Where it does, the wire
+ * [0] is left open and this device keeps the state while the machine stands still. Input levels are
+ * the devices' that drive them: taking leaves them alone.
+ */
+void pic_put(struct dev *pic, struct pic_chip ret[2]);
+void pic_take(struct dev *pic, const struct pic_chip chip[2]);
 
 /* -- 8254 timer and port 0x61 (pit8254.c) -------------------------------------- */
 
@@ -51,7 +62,6 @@ extern const struct dev_class pit8254_class;
 /* -- I/O APIC (ioapic.c) ------------------------------------------------------- */
 
 #define IOAPIC_BASE 0xfec00000ull
-#define IOAPIC_PINS 24
 
 /*
  * regions  0: 0xfec00000 (MMIO)
@@ -70,6 +80,10 @@ struct ioapic_config {
 struct irq ioapic_line(struct dev *ioapic, unsigned pin); /* 0..23 */
 /* A CPU finished a level-triggered vector: fits lapic_set.eoi. */
 void ioapic_eoi(void *ioapic, u8 vector);
+/* As pic_put() and pic_take(), with env.msi and .route left empty. */
+void ioapic_put(struct dev *ioapic, struct ioapic_regs *ret);
+void ioapic_take(struct dev *ioapic, const struct ioapic_regs *r);
+bool ioapic_input(const struct dev *ioapic, unsigned pin); /* level of an input */
 
 /*
  * One ISA or PCI line to both interrupt chips: input n of the PIC (n < 16) and

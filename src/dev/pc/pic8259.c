@@ -16,6 +16,8 @@
 #include "base/bits.h"
 #include "base/trace.h"
 
+#include <string.h>
+
 enum { MASTER, SLAVE, REGION_ELCR };
 
 /* clang-format off */
@@ -30,20 +32,9 @@ enum {
 
 static const u8 elcr_mask[2] = { 0xf8, 0xde }; /* 0, 1, 2, 8 and 13 are always edge */
 
-struct chip {
-	u8 irr, isr, imr; /* latched requests (edge), in service, masked */
-	u8 line;	  /* input levels */
-	u8 elcr;	  /* 1 = level triggered */
-	u8 base;	  /* ICW2: vector of IR0 */
-	u8 lowest;	  /* input with the lowest priority, 7 after reset */
-	u8 step;	  /* initialisation: ICW expected next (2, 3, 4), 0 = done */
-	bool need_icw4, single;
-	bool read_isr, poll, smm, sfnm, aeoi, rotate_aeoi;
-};
-
 struct pic {
 	struct dev dev;
-	struct chip chip[2];
+	struct pic_chip chip[2];
 	bool intr;
 };
 
@@ -72,13 +63,13 @@ static struct pic *to_pic(struct dev *d)
 }
 
 /* Requests: latched edges, and level inputs as they are now. */
-static u8 requests(const struct chip *c)
+static u8 requests(const struct pic_chip *c)
 {
 	return (u8)((c->irr & ~c->elcr) | (c->line & c->elcr));
 }
 
 /* Priority of the most urgent bit in set: 0 (highest) .. 7, 8 if none. */
-static unsigned rank(const struct chip *c, u8 set)
+static unsigned rank(const struct pic_chip *c, u8 set)
 {
 	unsigned r = 0;
 
@@ -88,7 +79,7 @@ static unsigned rank(const struct chip *c, u8 set)
 }
 
 /* The input that would be acknowledged now, or -1. [8259] "Fully nested mode" */
-static int best(const struct chip *c)
+static int best(const struct pic_chip *c)
 {
 	u8 busy = c->isr;
 	unsigned r;
@@ -103,7 +94,7 @@ static int best(const struct chip *c)
 
 static void update(struct pic *p)
 {
-	struct chip *m = &p->chip[MASTER];
+	struct pic_chip *m = &p->chip[MASTER];
 	bool intr;
 
 	/* The slave's INT is a level on the cascade input. */
@@ -120,7 +111,7 @@ static void update(struct pic *p)
 static void set_line(void *ctx, unsigned n, bool level)
 {
 	struct pic *p = ctx;
-	struct chip *c = &p->chip[n >> 3];
+	struct pic_chip *c = &p->chip[n >> 3];
 	u8 bit = (u8)BIT(n & 7);
 
 	if (level && !(c->line & bit))
@@ -140,7 +131,7 @@ bool pic_pending(const struct dev *pic)
 }
 
 /* One INTA cycle pair on chip c: the input taken, 7 if none is left. [8259] "Interrupt sequence" */
-static unsigned inta(struct chip *c)
+static unsigned inta(struct pic_chip *c)
 {
 	int n = best(c);
 
@@ -170,7 +161,7 @@ u8 pic_ack(struct dev *d)
 	return vec;
 }
 
-static void write_icw1(struct chip *c, u8 val)
+static void write_icw1(struct pic_chip *c, u8 val)
 {
 	/* [8259] "Initialization command words": edge sense, mask, service state cleared */
 	c->irr = c->isr = c->imr = 0;
@@ -182,7 +173,7 @@ static void write_icw1(struct chip *c, u8 val)
 }
 
 /* ICW2 to ICW4, in the order the chip expects them. */
-static void write_icw(struct chip *c, u8 val)
+static void write_icw(struct pic_chip *c, u8 val)
 {
 	switch (c->step) {
 	case 2:
@@ -200,7 +191,7 @@ static void write_icw(struct chip *c, u8 val)
 }
 
 /* End of interrupt and rotation. [8259] fig. 8, OCW2 */
-static void write_ocw2(struct chip *c, u8 val)
+static void write_ocw2(struct pic_chip *c, u8 val)
 {
 	unsigned r = rank(c, c->isr), n = val & 7;
 	bool rotate = val & 0x80, specific = val & 0x40, eoi = val & 0x20;
@@ -220,7 +211,7 @@ static void write_ocw2(struct chip *c, u8 val)
 		c->lowest = (u8)n;
 }
 
-static void write_ocw3(struct chip *c, u8 val)
+static void write_ocw3(struct pic_chip *c, u8 val)
 {
 	c->poll = val & OCW3_POLL;
 	if (val & OCW3_RR)
@@ -237,7 +228,7 @@ static void pic_write(struct dev *d, unsigned region, u64 off, unsigned size UNU
 	if (region == REGION_ELCR) {
 		p->chip[off].elcr = val & elcr_mask[off];
 	} else {
-		struct chip *c = &p->chip[region];
+		struct pic_chip *c = &p->chip[region];
 
 		if (off && c->step)
 			write_icw(c, val);
@@ -254,7 +245,7 @@ static void pic_write(struct dev *d, unsigned region, u64 off, unsigned size UNU
 }
 
 /* [8259] "Poll command": the read is the INTA. */
-static u8 read_poll(struct pic *p, struct chip *c)
+static u8 read_poll(struct pic *p, struct pic_chip *c)
 {
 	bool any = best(c) >= 0;
 	u8 val;
@@ -268,7 +259,7 @@ static u8 read_poll(struct pic *p, struct chip *c)
 static u64 pic_read(struct dev *d, unsigned region, u64 off, unsigned size UNUSED)
 {
 	struct pic *p = to_pic(d);
-	struct chip *c;
+	struct pic_chip *c;
 
 	if (region == REGION_ELCR)
 		return p->chip[off].elcr;
@@ -287,7 +278,7 @@ static void pic_reset(struct dev *d)
 	/* [8259] leaves power-on values open; masked is what firmware leaves behind. Inputs
 	 * belong to the devices that drive them. */
 	for (unsigned i = 0; i < 2; i++)
-		p->chip[i] = (struct chip){ .line = p->chip[i].line, .imr = 0xff, .lowest = 7 };
+		p->chip[i] = (struct pic_chip){ .line = p->chip[i].line, .imr = 0xff, .lowest = 7 };
 	p->intr = false;
 	irq_set(&d->env.irq[0], false);
 }
@@ -301,6 +292,44 @@ static int pic_loaded(struct dev *d, struct err *e UNUSED)
 	irq_set(&d->env.irq[0], p->intr);
 	update(p);
 	return 0;
+}
+
+void pic_put(struct dev *d, struct pic_chip ret[2])
+{
+	memcpy(ret, to_pic(d)->chip, sizeof to_pic(d)->chip);
+}
+
+void pic_take(struct dev *d, const struct pic_chip chip[2])
+{
+	struct pic *p = to_pic(d);
+
+	for (unsigned i = 0; i < 2; i++) {
+		const u8 line = p->chip[i].line; /* the devices' */
+
+		p->chip[i] = chip[i];
+		p->chip[i].line = line;
+		p->chip[i].elcr &= elcr_mask[i];
+	}
+	p->intr = best(&p->chip[MASTER]) >= 0;
+}
+
+void pic_unack(struct dev *d, u8 vec)
+{
+	struct pic *p = to_pic(d);
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct pic_chip *c = &p->chip[i];
+		u8 bit = (u8)BIT(vec & 7);
+
+		if (c->base != (vec & 0xf8) || (!(c->isr & bit) && !c->aeoi))
+			continue;
+		c->isr &= (u8)~bit;
+		c->irr |= bit;
+		if (i == SLAVE)
+			p->chip[MASTER].isr &= (u8)~BIT(CASCADE);
+		break;
+	}
+	update(p);
 }
 
 static const struct dev_region pic_region[] = {

@@ -199,3 +199,50 @@ TEST(pic_special_mask_lets_lower_priorities_in)
 	CHECK_EQ(pic_ack(d), 0x37);
 	teardown();
 }
+
+TEST(pic_registers_go_out_and_come_back)
+{
+	struct pic_chip chip[2], again[2];
+
+	setup(1);
+	bus_write(b, 0x21, 1, 0x0f);
+	bus_write(b, 0x4d1, 1, 0x02);
+	line(12, true);
+	pic_put(d, chip);
+	CHECK_EQ(chip[0].imr, 0x0f);
+	CHECK_EQ(chip[1].elcr, 0x02);
+	CHECK_EQ(chip[1].line, 0x10);
+	chip[0].imr = 0;
+	chip[1].line = 0; /* not its to change */
+	chip[1].elcr = 0xff;
+	pic_take(d, chip);
+	pic_put(d, again);
+	CHECK_EQ(again[0].imr, 0);
+	CHECK_EQ(again[1].line, 0x10);
+	CHECK_EQ(again[1].elcr, 0xde);
+	CHECK(pic_pending(d));
+	teardown();
+}
+
+TEST(pic_gives_a_vector_it_took_back_again)
+{
+	u8 vec;
+
+	setup(1);
+	bus_write(b, 0x21, 1, 0);
+	bus_write(b, 0xa1, 1, 0);
+	for (unsigned n = 3; n < 16; n += 7) { /* master's and slave's */
+		pulse(n);
+		vec = pic_ack(d);
+		CHECK(!pic_pending(d));
+		pic_unack(d, vec);
+		CHECK(intr && pic_pending(d));
+		CHECK_EQ(pic_ack(d), vec);
+		bus_write(b, n < 8 ? 0x20 : 0xa0, 1, 0x20);
+		bus_write(b, 0x20, 1, 0x20);
+		CHECK(!pic_pending(d));
+	}
+	pic_unack(d, 0x99); /* nobody's */
+	CHECK(!pic_pending(d));
+	teardown();
+}

@@ -96,19 +96,31 @@ static u64 bar_wanted(const struct pci_dev *p, unsigned i)
 	return at && at < ADDR_LIMIT ? at : PCI_UNMAPPED;
 }
 
+static void tell_moved(struct pci_dev *p)
+{
+	if (class_of(p)->moved)
+		class_of(p)->moved(p);
+}
+
 void pci_unmap_moved(struct pci_dev *p)
 {
+	bool any = false;
+
 	for (unsigned i = 0; i < PCI_NR_BARS; i++) {
 		if (p->bar_at[i] == PCI_UNMAPPED || p->bar_at[i] == bar_wanted(p, i))
 			continue;
 		bus_unmap(host_mmio(p->host), &p->dev, class_of(p)->bar[i].region);
 		p->bar_at[i] = PCI_UNMAPPED;
+		any = true;
 	}
+	if (any)
+		tell_moved(p);
 }
 
 void pci_map_moved(struct pci_dev *p)
 {
 	struct err ignored;
+	bool any = false;
 
 	for (unsigned i = 0; i < PCI_NR_BARS; i++) {
 		u64 at = bar_wanted(p, i);
@@ -117,9 +129,13 @@ void pci_map_moved(struct pci_dev *p)
 			continue;
 		/* A BAR placed over something else is not decoded until either moves. */
 		if (bus_map(host_mmio(p->host), at, &p->dev, class_of(p)->bar[i].region,
-			    &ignored) == 0)
-			p->bar_at[i] = at;
+			    &ignored))
+			continue;
+		p->bar_at[i] = at;
+		any = true;
 	}
+	if (any)
+		tell_moved(p);
 }
 
 static int init_bars(struct pci_dev *p, struct err *e)

@@ -78,6 +78,7 @@ struct pci_bar {
 struct pci_class {
 	struct dev_class dev;
 	struct pci_bar bar[PCI_NR_BARS];
+	void (*moved)(struct pci_dev *p); /* optional: BARs may be elsewhere now, see .bar_at */
 	/*
 	 * Optional: called before a read and after a write (applied to cfg[] under the
 	 * write mask) of configuration bytes [off, off + size), 64 <= off.

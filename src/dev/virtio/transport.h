@@ -29,6 +29,13 @@ static inline void set_half(const struct virtq *q, u64 *addr, bool high, u32 val
 		*addr = (*addr & ~0xffffffffull) | val;
 }
 
+/*
+ * Doorbells of a transport: queue n's is at @at + n * @step, with @size as in struct doorbells. @was:
+ * what it was told last, 0 = off. Call when the device's status or the registers' place may have changed; @at 0:
+ * they have none. Return: what to pass as @was the next time.
+ */
+gpa_t virtio_doorbells(struct virtio *v, gpa_t was, gpa_t at, unsigned step, unsigned size);
+
 /* The device behind @d if it is this transport, else NULL. */
 struct virtio *virtio_of_pci(struct dev *d);
 struct virtio *virtio_of_mmio(struct dev *d);

@@ -152,6 +152,44 @@ void virtio_notify(struct virtio *v, u32 n)
 	v->budget = UINT32_MAX;
 }
 
+static struct virtio *behind(struct dev *transport)
+{
+	struct virtio *v = virtio_of_pci(transport);
+
+	return v ? v : virtio_of_mmio(transport);
+}
+
+static void all_doorbells(struct virtio *v, gpa_t at, unsigned step, unsigned size, bool on)
+{
+	const struct doorbells *b = &v->tp_dev->env.doorbells;
+
+	for (unsigned n = 0; n < v->nr_queues; n++)
+		b->set(b->ctx, v->tp_dev, n, at + n * step, size, on);
+}
+
+gpa_t virtio_doorbells(struct virtio *v, gpa_t was, gpa_t at, unsigned step, unsigned size)
+{
+	gpa_t now = virtio_running(v) ? at : 0;
+
+	if (now == was || !v->tp_dev->env.doorbells.set)
+		return was;
+	if (was)
+		all_doorbells(v, was, step, size, false);
+	if (now)
+		all_doorbells(v, now, step, size, true);
+	return now;
+}
+
+void virtio_ring(struct dev *transport, unsigned n)
+{
+	virtio_notify(behind(transport), n);
+}
+
+unsigned virtio_queues(struct dev *transport)
+{
+	return behind(transport)->nr_queues;
+}
+
 void virtio_pause(struct virtio *v)
 {
 	if (v->dev.class->pause)
@@ -192,13 +230,6 @@ int virtio_loaded(struct dev *d, struct err *e)
 		if (v->q[i].ready)
 			vq_start(&v->q[i]);
 	return 0;
-}
-
-static struct virtio *behind(struct dev *transport)
-{
-	struct virtio *v = virtio_of_pci(transport);
-
-	return v ? v : virtio_of_mmio(transport);
 }
 
 struct dev *virtio_behind(struct dev *transport)

@@ -39,13 +39,17 @@ struct dev *virtio_pci_new(const struct virtio_class *c, const void *cfg, struct
 			   unsigned slot, const char *id, const struct dev_env *env,
 			   struct err *e) MUST_CHECK;
 
-/* The same behind the MMIO transport. The caller maps region 0 (VIRTIO_MMIO_SIZE bytes). */
+/* The same behind the MMIO transport. The caller maps region 0 (VIRTIO_MMIO_SIZE bytes) at @base. */
 #define VIRTIO_MMIO_SIZE 0x200
-struct dev *virtio_mmio_new(const struct virtio_class *c, const void *cfg, const char *id,
-			    const struct dev_env *env, struct err *e) MUST_CHECK;
+struct dev *virtio_mmio_new(const struct virtio_class *c, const void *cfg, gpa_t base,
+			    const char *id, const struct dev_env *env, struct err *e) MUST_CHECK;
 
 /* The device model behind a transport (its state is saved beside the transport's), or NULL. */
 struct dev *virtio_behind(struct dev *transport);
+
+/* For who has the doorbells (dev.h): how many there are, and one rang. */
+unsigned virtio_queues(struct dev *transport);
+void virtio_ring(struct dev *transport, unsigned n);
 
 /* Also offer the packed ring layout; before the guest runs. */
 void virtio_offer_packed(struct dev *transport);

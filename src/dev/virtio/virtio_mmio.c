@@ -42,6 +42,8 @@ struct virtio_mmio {
 	u32 dev_sel, drv_sel;
 	u32 queue_sel;
 	u8 isr;
+	gpa_t base;	 /* of the page, for doorbells; 0 = not known */
+	gpa_t doorbells; /* where they are set, 0 = nowhere */
 };
 
 static struct virtio_mmio *of_dev(struct dev *d)
@@ -140,6 +142,12 @@ static void queue_write(struct virtq *q, u64 off, u32 val)
 	}
 }
 
+static void set_doorbells(struct virtio_mmio *t)
+{
+	t->doorbells = virtio_doorbells(t->v, t->doorbells, t->base ? t->base + R_QUEUE_NOTIFY : 0,
+					0, 4);
+}
+
 static void reset_transport(struct virtio_mmio *t)
 {
 	t->dev_sel = t->drv_sel = t->queue_sel = 0;
@@ -171,6 +179,7 @@ static void reg_write(struct virtio_mmio *t, u64 off, u32 val)
 		virtio_set_status(t->v, (u8)val);
 		if (!(u8)val)
 			reset_transport(t);
+		set_doorbells(t);
 		break;
 	default:
 		queue_write(queue(t), off, val);
@@ -201,6 +210,7 @@ static void mmio_write(struct dev *d, unsigned region UNUSED, u64 off, unsigned 
 struct mmio_arg {
 	const struct virtio_class *class;
 	const void *cfg;
+	gpa_t base;
 };
 
 static int mmio_init(struct dev *d, const void *cfg, struct err *e)
@@ -211,18 +221,24 @@ static int mmio_init(struct dev *d, const void *cfg, struct err *e)
 	if (!b)
 		return -e->code;
 	of_dev(d)->v = container_of(b, struct virtio, dev);
+	of_dev(d)->base = a->base;
 	return 0;
 }
 
 static void mmio_fini(struct dev *d)
 {
-	virtio_dev_free(of_dev(d)->v);
+	struct virtio_mmio *t = of_dev(d);
+
+	if (t->v)
+		t->doorbells = virtio_doorbells(t->v, t->doorbells, 0, 0, 4);
+	virtio_dev_free(t->v);
 }
 
 static void mmio_reset(struct dev *d)
 {
 	virtio_reset(of_dev(d)->v);
 	reset_transport(of_dev(d));
+	set_doorbells(of_dev(d));
 }
 
 static void mmio_pause(struct dev *d)
@@ -238,6 +254,7 @@ static void mmio_resume(struct dev *d)
 static int mmio_loaded(struct dev *d, struct err *e UNUSED)
 {
 	set_isr(of_dev(d), of_dev(d)->isr);
+	set_doorbells(of_dev(d));
 	return 0;
 }
 
@@ -253,6 +270,8 @@ static const struct field mmio_state[] = {
 	FIELD(struct virtio_mmio, drv_sel),
 	FIELD(struct virtio_mmio, queue_sel),
 	FIELD(struct virtio_mmio, isr),
+	FIELD_NOT_SAVED(struct virtio_mmio, base),
+	FIELD_NOT_SAVED(struct virtio_mmio, doorbells),
 	FIELD_END,
 };
 
@@ -273,10 +292,10 @@ static const struct dev_class virtio_mmio_class = {
 	.loaded = mmio_loaded,
 };
 
-struct dev *virtio_mmio_new(const struct virtio_class *c, const void *cfg, const char *id,
-			    const struct dev_env *env, struct err *e)
+struct dev *virtio_mmio_new(const struct virtio_class *c, const void *cfg, gpa_t base,
+			    const char *id, const struct dev_env *env, struct err *e)
 {
-	struct mmio_arg a = { .class = c, .cfg = cfg };
+	struct mmio_arg a = { .class = c, .cfg = cfg, .base = base };
 
 	return dev_new(&virtio_mmio_class, id, env, &a, e);
 }

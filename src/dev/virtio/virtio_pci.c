@@ -33,6 +33,7 @@ struct virtio_pci {
 	u8 window;	   /* offset of the configuration access capability */
 	u8 config_vector;
 	u8 queue_vector[VIRTIO_MAX_QUEUES];
+	gpa_t doorbells; /* where they are set, 0 = nowhere */
 };
 
 static struct virtio_pci *of_dev(struct dev *d)
@@ -186,6 +187,15 @@ static void queue_write(struct virtio_pci *t, struct virtq *q, unsigned off, u32
 	}
 }
 
+static void set_doorbells(struct virtio_pci *t)
+{
+	u64 bar = t->pci.bar_at[0];
+
+	t->doorbells = virtio_doorbells(t->v, t->doorbells,
+					bar == PCI_UNMAPPED ? 0 : bar + PART_NOTIFY * PAGE,
+					NOTIFY_MULT, 0);
+}
+
 static void reset_transport(struct virtio_pci *t)
 {
 	t->dev_sel = t->drv_sel = 0;
@@ -217,6 +227,7 @@ static void common_write(struct virtio_pci *t, unsigned off, u32 val)
 		virtio_set_status(v, (u8)val);
 		if (!(u8)val)
 			reset_transport(t);
+		set_doorbells(t);
 		break;
 	case 0x16:
 		t->queue_sel = (u16)val;
@@ -388,11 +399,22 @@ static int build(struct virtio_pci *t, const struct pci_arg *a, struct err *e)
 	return add_caps(t, e);
 }
 
+static void moved(struct pci_dev *p)
+{
+	struct virtio_pci *t = container_of(p, struct virtio_pci, pci);
+
+	if (t->v)
+		set_doorbells(t);
+}
+
 static void vpci_fini(struct dev *d)
 {
 	struct virtio_pci *t = of_dev(d);
 
+	if (t->v)
+		t->doorbells = virtio_doorbells(t->v, t->doorbells, 0, NOTIFY_MULT, 0);
 	virtio_dev_free(t->v);
+	t->v = NULL;
 	pci_fini(&t->pci);
 }
 
@@ -411,7 +433,7 @@ static void vpci_reset(struct dev *d)
 
 	virtio_reset(t->v);
 	reset_transport(t);
-	pci_reset(&t->pci);
+	pci_reset(&t->pci); /* with it the doorbells go */
 }
 
 static void vpci_pause(struct dev *d)
@@ -446,6 +468,7 @@ static const struct field vpci_state[] = {
 	FIELD_NOT_SAVED(struct virtio_pci, window),
 	FIELD(struct virtio_pci, config_vector),
 	FIELD(struct virtio_pci, queue_vector),
+	FIELD_NOT_SAVED(struct virtio_pci, doorbells),
 	FIELD_END,
 };
 
@@ -470,6 +493,7 @@ static const struct pci_class virtio_pci_class = {
 		[0] = { PCI_BAR_USED | PCI_BAR_64, REGION_MAIN },
 		[2] = { PCI_BAR_USED, REGION_MSIX },
 	},
+	.moved = moved,
 	.cfg_read = window_read,
 	.cfg_write = window_write,
 };

@@ -122,7 +122,7 @@ TEST(virtio_transports_describe_all_their_state)
 		CHECK(drv_open(&t, &virtio_rng_class, &rng, 0, DRV_QSIZE));
 		env.mem = t.mem;
 		env.clock = &t.clock.clock;
-		d = mmio ? virtio_mmio_new(&virtio_rng_class, &rng, "m", &env, &e) : t.dev;
+		d = mmio ? virtio_mmio_new(&virtio_rng_class, &rng, 0xd0000000, "m", &env, &e) : t.dev;
 		CHECK(d);
 		CHECK_EQ(field_first_gap(d->class->state, d->class->size), d->class->size);
 		if (mmio)
@@ -297,6 +297,24 @@ TEST(virtio_pci_registers_work_through_configuration_space)
 
 static bool mmio_wire;
 
+/* -- doorbells ---------------------------------------------------------------------------- */
+
+static struct {
+	unsigned on, off;
+	gpa_t at;
+	unsigned n, size;
+} bell;
+
+static void note_bell(void *ctx UNUSED, struct dev *d UNUSED, unsigned n, gpa_t gpa, unsigned size,
+		      bool on)
+{
+	bell.on += on;
+	bell.off += !on;
+	bell.at = gpa;
+	bell.n = n;
+	bell.size = size;
+}
+
 static void on_mmio_wire(void *chip UNUSED, unsigned pin UNUSED, bool level)
 {
 	mmio_wire = level;
@@ -313,22 +331,27 @@ TEST(virtio_mmio_serves_a_request)
 	struct mem *mem = mem_new(DRV_RAM, &e);
 	struct clock_fake clock;
 	struct dev_env env = { .mem = mem, .clock = &clock.clock,
-			       .irq = { { .set = on_mmio_wire } } };
+			       .irq = { { .set = on_mmio_wire } },
+			       .doorbells.set = note_bell };
 	struct dev *d = NULL;
 	struct bus *bus = bus_new();
 	u32 used[3];
 
 	clock_fake_init(&clock);
-	d = virtio_mmio_new(&virtio_rng_class, &rng, "rng", &env, &e);
+	d = virtio_mmio_new(&virtio_rng_class, &rng, 0xd0000000, "rng", &env, &e);
 	CHECK(d);
 	CHECK_EQ(bus_map(bus, 0, d, 0, &e), 0);
 	CHECK_EQ(bus_read(bus, 0, 4), 0x74726976);
 	CHECK_EQ(bus_read(bus, 4, 4), 2);
 	CHECK_EQ(bus_read(bus, 8, 4), 4);
 	CHECK_EQ(bus_read(bus, 0x34, 4), 64);
+	memset(&bell, 0, sizeof bell);
 	for (unsigned i = 0; i < array_len(setup); i++)
 		bus_write(bus, setup[i].reg, 4, setup[i].val);
 	CHECK_EQ(bus_read(bus, 0x70, 4), 15);
+	CHECK_EQ(bell.on, 1);
+	CHECK_EQ(bell.at, 0xd0000050);
+	CHECK_EQ(bell.size, 4);
 	CHECK(mem_write(mem, 0x10000, &desc, sizeof desc));
 	CHECK(mem_write(mem, 0x11002, &(u16){ 1 }, 2));
 	bus_write(bus, 0x50, 4, 0);
@@ -344,4 +367,46 @@ TEST(virtio_mmio_serves_a_request)
 	dev_free(d);
 	bus_free(bus);
 	mem_free(mem);
+}
+
+TEST(virtio_pci_doorbells_are_where_the_bar_is_while_the_device_runs)
+{
+	struct drv t;
+	u64 bar;
+
+	memset(&bell, 0, sizeof bell);
+	CHECK(drv_open(&t, &virtio_rng_class, &rng, 0, DRV_QSIZE));
+	t.dev->env.doorbells.set = note_bell;
+	CHECK(drv_start(&t, 0, DRV_QSIZE));
+	CHECK_EQ(bell.on, 1);
+	CHECK_EQ(bell.off, 0);
+	CHECK_EQ(bell.at, t.bar + 0x3000);
+	CHECK_EQ(bell.size, 0);
+	bar = t.bar + 0x100000;
+	bus_write(t.mmio, DRV_ECAM + (1 << 15) + 0x10, 4, (u32)bar);
+	CHECK_EQ(bell.off, 1);
+	CHECK_EQ(bell.on, 2);
+	CHECK_EQ(bell.at, bar + 0x3000);
+	bus_write(t.mmio, DRV_ECAM + (1 << 15) + 4, 2, 0); /* no decoding */
+	CHECK_EQ(bell.off, 2);
+	bus_write(t.mmio, DRV_ECAM + (1 << 15) + 4, 2, 6);
+	CHECK_EQ(bell.on, 3);
+	bus_write(t.mmio, bar + 20, 1, 0); /* reset */
+	CHECK_EQ(bell.off, 3);
+	CHECK_EQ(bell.on, 3);
+	drv_close(&t);
+	CHECK_EQ(bell.off, 3);
+}
+
+TEST(virtio_doorbells_go_with_the_device)
+{
+	struct drv t;
+
+	memset(&bell, 0, sizeof bell);
+	CHECK(drv_open(&t, &virtio_rng_class, &rng, 0, DRV_QSIZE));
+	t.dev->env.doorbells.set = note_bell;
+	CHECK(drv_start(&t, 0, DRV_QSIZE));
+	drv_close(&t);
+	CHECK_EQ(bell.on, 1);
+	CHECK_EQ(bell.off, 1);
 }

@@ -5,11 +5,19 @@
 #define HPET 0xfed00000ull
 
 /* Not early; late by what a busy host may need. */
+static bool is_near(u64 got, u64 want)
+{
+	return got + 1000 >= want && got <= 3 * want + 200000;
+}
+
 static void near_us(const char *what, u64 got, u64 want)
 {
-	if (got + 1000 < want || got > 3 * want + 200000)
+	if (!is_near(got, want))
 		fail(what, 0, "microseconds", got, want);
 }
+
+/* Two clocks are not read at one moment: on a busy host one of a few tries has no gap there. */
+#define TRIES 5
 
 CLAIM(lapic_timer_fires_once)
 {
@@ -116,45 +124,56 @@ CLAIM(pit_and_tsc_agree)
 
 CLAIM(hpet_counts_and_interrupts)
 {
-	u64 a, b, t;
+	u64 a, b, t, got = 0, want = 0;
 
 	lapic_on();
 	write32(HPET + 0x10, 1);
 	EXPECT(read32(HPET + 4) > 0 && read32(HPET + 4) <= 100000000);
-	t = pm_us();
-	a = read32(HPET + 0xf0);
-	delay_us(10000);
-	b = read32(HPET + 0xf0);
-	near_us("HPET", (b - a) * (read32(HPET + 4) / 1000) / 1000000, pm_us() - t);
+	for (unsigned n = 0; n < TRIES && (!n || !is_near(got, want)); n++) {
+		t = pm_us();
+		a = read32(HPET + 0xf0);
+		delay_us(10000);
+		b = read32(HPET + 0xf0);
+		want = pm_us() - t;
+		got = (b - a) * (read32(HPET + 4) / 1000) / 1000000;
+	}
+	near_us("HPET", got, want);
+}
+
+struct pv_clock {
+	u32 version, pad;
+	u64 tsc, ns;
+	u32 mul;
+	signed char shift;
+	u8 flags, pad2[2];
+};
+
+static u64 pv_ns(const volatile struct pv_clock *p)
+{
+	u64 d = rdtsc() - p->tsc;
+
+	d = p->shift < 0 ? d >> -p->shift : d << p->shift;
+	return p->ns + (u64)((unsigned __int128)d * p->mul >> 32);
 }
 
 CLAIM(kvm_clock_runs_with_the_tsc)
 {
-	struct {
-		u32 version, pad;
-		u64 tsc, ns;
-		u32 mul;
-		signed char shift;
-		u8 flags, pad2[2];
-	} volatile *p = alloc(64, 64);
-	u64 ns[2], pm0, pm1;
+	volatile struct pv_clock *p = alloc(64, 64);
+	u64 ns, t, got = 0, want = 0;
 	u32 r[4];
 
 	cpuid(0x40000001, 0, r);
 	EXPECT(r[0] & BIT(3));
 	wrmsr(0x4b564d01, (u64)p | 1);
 	EXPECT(p->version && !(p->version & 1));
-	pm0 = pm_us();
-	for (unsigned n = 0; n < 2; n++) {
-		u64 d = rdtsc() - p->tsc;
-
-		d = p->shift < 0 ? d >> -p->shift : d << p->shift;
-		ns[n] = p->ns + (u64)((unsigned __int128)d * p->mul >> 32);
-		if (!n)
-			delay_us(50000);
+	for (unsigned n = 0; n < TRIES && (!n || !is_near(got, want)); n++) {
+		t = pm_us();
+		ns = pv_ns(p);
+		delay_us(50000);
+		got = (pv_ns(p) - ns) / 1000;
+		want = pm_us() - t;
 	}
-	pm1 = pm_us();
-	near_us("KVM clock", (ns[1] - ns[0]) / 1000, pm1 - pm0);
+	near_us("KVM clock", got, want);
 	wrmsr(0x4b564d01, 0);
 }
 
