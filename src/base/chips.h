@@ -28,7 +28,18 @@ struct ioapic_regs {
 	u8 select, id;
 };
 
-/* Both, of a board. */
+/*
+ * A local APIC: the registers of its page, reg[n] at offset 16 * n [SDM 3A table 11-1], the id as in
+ * xAPIC mode, and its MSRs.
+ */
+struct lapic_regs {
+	u32 reg[64];
+	u64 base;     /* MSR_APIC_BASE */
+	u64 deadline; /* MSR_TSC_DEADLINE: guest TSC, 0 = off */
+	u64 pv_eoi;   /* MSR_KVM_PV_EOI */
+};
+
+/* The PIC and the I/O APIC of a board. */
 struct board_chips {
 	struct pic_chip pic[2]; /* master, slave */
 	struct ioapic_regs ioapic;

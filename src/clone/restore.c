@@ -15,7 +15,7 @@ struct restore {
 	char fds[256]; /* of a fork: "STATE,MEMORY,LAYER,..." */
 	int ready_fd, over_fd;
 	bool paused, keep_clocks, verify, json, track_dirty, fork;
-	u32 jail;
+	u32 jail, engine; /* enum cfg_jail, cfg_engine */
 	unsigned verbose;
 };
 
@@ -46,6 +46,16 @@ static int set_jail(struct restore *r, const char *val, struct err *e)
 		if (!strcmp(val, how[r->jail]))
 			return 0;
 	return err_set(e, EINVAL, "--jail: \"%.40s\": want on, off or report", val);
+}
+
+static int set_engine(struct restore *r, const char *val, struct err *e)
+{
+	static const char *const names[] = { "auto", "soft", "kvm" }; /* enum cfg_engine */
+
+	for (r->engine = 0; r->engine < array_len(names); r->engine++)
+		if (!strcmp(val, names[r->engine]))
+			return 0;
+	return err_set(e, EINVAL, "--engine: \"%.40s\": want auto, soft or kvm", val);
 }
 
 static int set_paused(struct restore *r, const char *val UNUSED, struct err *e UNUSED)
@@ -116,6 +126,7 @@ static const struct {
 	int (*set)(struct restore *r, const char *val, struct err *e);
 } options[] = {
 	{ "--name", "NAME", "name of the VM", set_name },
+	{ "--engine", "auto|soft|kvm", "what runs the CPUs, whatever did (auto)", set_engine },
 	{ "--serial", "WHERE", "first serial port, as for vireo run (stdio)", set_serial },
 	{ "--paused", NULL, "do not let the CPUs run: see vireo resume", set_paused },
 	{ "--keep-clocks", NULL, "the guest's clocks go on where they stood", set_keep_clocks },
@@ -245,7 +256,8 @@ static void apply(struct vm_config *c, const struct restore *r, struct snapshot_
 	c->track_dirty = r->track_dirty;
 	c->ready_fd = r->ready_fd;
 	c->jail = r->jail;
-	c->engine = CFG_ENGINE_AUTO;
+	if (!r->fork) /* a fork's is its parent's */
+		c->engine = r->engine;
 	c->json = r->json;
 	c->verbose = r->verbose;
 	snprintf(c->serial, sizeof c->serial, "%s", r->serial ? r->serial : "");

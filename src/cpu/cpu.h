@@ -16,6 +16,8 @@
 #include "base/types.h"
 
 struct board_chips; /* base/chips.h */
+struct lapic_regs;
+struct cpuid_out;
 struct mem;
 struct vcpu;
 struct cpu_vm;
@@ -136,14 +138,6 @@ struct cpu_config {
  * get_lapic() and get_board() after get_state() (dev/pc/pc.h: lapic_put(), lapic_take() and so on).
  */
 
-/* Registers as in the page: reg[n] is at offset 16 * n [SDM 3A table 11-1]. */
-struct cpu_lapic {
-	u32 reg[64];
-	u64 base;     /* MSR_APIC_BASE */
-	u64 deadline; /* MSR_TSC_DEADLINE: guest TSC, 0 = off */
-	int extint;   /* get: the vector the PIC gave and the vCPU has not taken yet, -1 = none; not set */
-};
-
 struct cpu_chips {
 	/* Any thread, never waits. */
 	void (*msi)(struct cpu_vm *vm, u64 addr, u32 data);
@@ -159,8 +153,9 @@ struct cpu_chips {
 	void (*get_board)(struct cpu_vm *vm, struct board_chips *ret);
 	int (*set_board)(struct cpu_vm *vm, const struct board_chips *s, struct err *e);
 	/* Only while run() is not executing. */
-	void (*get_lapic)(struct vcpu *v, struct cpu_lapic *ret);
-	int (*set_lapic)(struct vcpu *v, const struct cpu_lapic *s, struct err *e);
+	/* Return of get: the vector the PIC gave and the vCPU has not taken, -1 = none: the PIC has it again. */
+	int (*get_lapic)(struct vcpu *v, struct lapic_regs *ret);
+	int (*set_lapic)(struct vcpu *v, const struct lapic_regs *s, struct err *e);
 	/* From now on a guest's write of @size bytes of the value @val (0: any) to @gpa only signals the
 	 * eventfd @fd, or no longer. Any thread. Return: 0 or -errno. */
 	int (*doorbell)(struct cpu_vm *vm, gpa_t gpa, unsigned size, u64 val, int fd, bool on);
@@ -184,6 +179,8 @@ struct cpu_engine {
 	 */
 	u64 (*get_clock)(struct cpu_vm *vm, u64 tsc);
 	int (*set_clock)(struct cpu_vm *vm, u64 tsc, u64 ns, struct err *e);
+	/* What the guest's CPUID says on its first vCPU; once there is one. */
+	void (*cpuid)(struct cpu_vm *vm, u32 leaf, u32 subleaf, struct cpuid_out *ret);
 	const char *(*error_text)(const struct vcpu *v); /* after CPU_EXIT_ERROR */
 	/* Counters as "name value" lines; returns the length needed. */
 	size_t (*stats)(const struct vcpu *v, char *buf, size_t len);

@@ -97,10 +97,10 @@ struct irq chips_line(struct vm *vm, unsigned gsi)
 int chips_load(struct vm *vm, struct err *e)
 {
 	struct board_chips b;
-	struct cpu_lapic l;
+	struct lapic_regs l;
 
 	for (unsigned i = 0; theirs(vm) && i < vm->cfg->nr_cpus; i++) {
-		lapic_put(vm->cpu[i].lapic, l.reg, &l.base, &l.deadline);
+		lapic_put(vm->cpu[i].lapic, &l);
 		TRY(vm->engine->chips->set_lapic(vm->cpu[i].v, &l, e));
 	}
 	if (!all_theirs(vm))
@@ -113,7 +113,7 @@ int chips_load(struct vm *vm, struct err *e)
 void chips_save(struct vm *vm)
 {
 	struct board_chips b;
-	struct cpu_lapic l;
+	struct lapic_regs l;
 
 	if (all_theirs(vm)) {
 		vm->engine->chips->get_board(vm->cpu_vm, &b);
@@ -121,9 +121,10 @@ void chips_save(struct vm *vm)
 		ioapic_take(vm->irqs.ioapic, &b.ioapic);
 	}
 	for (unsigned i = 0; theirs(vm) && i < vm->cfg->nr_cpus; i++) {
-		vm->engine->chips->get_lapic(vm->cpu[i].v, &l);
-		lapic_take(vm->cpu[i].lapic, l.reg, l.base, l.deadline);
-		if (l.extint >= 0)
-			pic_unack(vm->irqs.pic, (u8)l.extint);
+		int extint = vm->engine->chips->get_lapic(vm->cpu[i].v, &l);
+
+		lapic_take(vm->cpu[i].lapic, &l);
+		if (extint >= 0)
+			pic_unack(vm->irqs.pic, (u8)extint);
 	}
 }

@@ -8,6 +8,7 @@
 #include "vmm/vmm_int.h"
 
 #define SNAP_FEATURES 9 /* words of CPUID feature bits */
+#define SNAP_7_EDX    4 /* the one with bits of speculation control */
 #define SNAP_ID	      16
 
 /* Section "machine". */
@@ -21,6 +22,8 @@ struct snap_machine {
 	bool amd;
 	u64 xcr0;
 	u32 feature[SNAP_FEATURES];
+	u32 kvm_features; /* CPUID 0x40000001 */
+	bool kvm;	  /* the engine was KVM */
 	u64 tsc_khz;
 	/* Read at the same moment: the host's TSC, the board's clock, UTC, the KVM clock. */
 	u64 tsc, clock_ns, wall_ns, kvm_clock_ns;

@@ -119,8 +119,25 @@ int snapshot_read_config(int state_fd, struct vm_config *c, struct err *e)
 
 /* -- does it fit this host? ---------------------------------------------------------------- */
 
+/* IBRS, STIBP, L1D flush, ARCH_CAPABILITIES, SSBD: of 7.edx */
+#define SPECULATION (1u << 26 | 1u << 27 | 1u << 28 | 1u << 29 | 1u << 31)
+
+/*
+ * Features the guest has seen and this VM lacks. What guards against speculation is the host's on
+ * KVM, and says "not affected" on the software engine, which takes writes to such registers: from
+ * one to the other it does not count.
+ */
+static u32 lacks(const struct snap_machine *m, const struct snap_machine *here, unsigned i)
+{
+	u32 bits = m->feature[i] & ~here->feature[i];
+
+	return i == SNAP_7_EDX && m->kvm != here->kvm ? bits & ~SPECULATION : bits;
+}
+
 static int check_cpu(const struct snap_machine *m, const struct snap_machine *here, struct err *e)
 {
+	const char *hint = here->kvm && !m->kvm ? ": want --engine soft" : "";
+	const u32 help = m->kvm_features & ~KVM_PV_UNHALT; /* which both engines give unoffered */
 	u64 d = m->tsc_khz > here->tsc_khz ? m->tsc_khz - here->tsc_khz :
 					     here->tsc_khz - m->tsc_khz;
 
@@ -128,13 +145,17 @@ static int check_cpu(const struct snap_machine *m, const struct snap_machine *he
 		return err_set(e, ENOTSUP, "was saved on %s processor: this is %s",
 			       m->amd ? "an AMD" : "an Intel", here->amd ? "an AMD" : "an Intel");
 	for (unsigned i = 0; i < SNAP_FEATURES; i++)
-		if (m->feature[i] & ~here->feature[i])
+		if (lacks(m, here, i))
 			return err_set(e, ENOTSUP,
-				       "uses processor features this host lacks (word %u: 0x%x)", i,
-				       m->feature[i] & ~here->feature[i]);
+				       "uses processor features this host%s lacks (word %u: 0x%x)%s",
+				       here->kvm ? "'s KVM" : "", i, lacks(m, here, i), hint);
+	if (help & ~here->kvm_features)
+		return err_set(e, ENOTSUP, "uses help this host's KVM does not offer (0x%x)%s",
+			       help & ~here->kvm_features, hint);
 	if (m->xcr0 & ~here->xcr0)
-		return err_set(e, ENOTSUP, "uses register sets this host lacks (0x%llx)",
-			       (unsigned long long)(m->xcr0 & ~here->xcr0));
+		return err_set(e, ENOTSUP, "uses register sets this host%s lacks (0x%llx)%s",
+			       here->kvm ? "'s KVM" : "",
+			       (unsigned long long)(m->xcr0 & ~here->xcr0), hint);
 	if (d > here->tsc_khz / TSC_TOLERANCE)
 		return err_set(e, ENOTSUP, "its TSC runs at %llu kHz: this host's at %llu",
 			       (unsigned long long)m->tsc_khz, (unsigned long long)here->tsc_khz);

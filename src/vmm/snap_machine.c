@@ -21,6 +21,8 @@ const struct field snap_machine_fields[] = {
 	FIELD(M, amd),
 	FIELD(M, xcr0),
 	FIELD_ARRAY(M, feature),
+	FIELD(M, kvm_features),
+	FIELD(M, kvm),
 	FIELD(M, tsc_khz),
 	FIELD(M, tsc),
 	FIELD(M, clock_ns, .max = 1ull << 62),
@@ -42,26 +44,29 @@ static const struct {
 	{ 1, 0, 3, 0 },
 	{ 7, 0, 1, 0 },
 	{ 7, 0, 2, 1u << 4 /* OSPKE */ },
-	{ 7, 0, 3, 0 },
+	[SNAP_7_EDX] = { 7, 0, 3, 0 },
 	{ 7, 1, 0, 0 },
 	{ 0xd, 1, 0, 0 },
 	{ 0x80000001, 0, 2, 0 },
 	{ 0x80000001, 0, 3, 0 },
 };
 
-static void get_features(struct vm *vm, u32 *ret)
+static u32 guest_cpuid(struct vm *vm, u32 leaf, u32 sub, unsigned reg)
 {
-	const struct cpu_config c = vm_cpu_config(vm);
-	struct x86_state s;
+	struct cpuid_out o = { 0 };
 
-	x86_state_reset(&s, true);
-	for (unsigned i = 0; i < SNAP_FEATURES; i++) {
-		struct cpuid_out o = { 0 };
-		const u32 *reg[] = { &o.eax, &o.ebx, &o.ecx, &o.edx };
+	vm->engine->cpuid(vm->cpu_vm, leaf, sub, &o);
+	return *(const u32 *[]){ &o.eax, &o.ebx, &o.ecx, &o.edx }[reg];
+}
 
-		cpu_model_cpuid(&c, &s, 0, feature_words[i].leaf, feature_words[i].sub, &o);
-		ret[i] = *reg[feature_words[i].reg] & ~feature_words[i].not;
-	}
+static void get_features(struct vm *vm, struct snap_machine *ret)
+{
+	for (unsigned i = 0; i < SNAP_FEATURES; i++)
+		ret->feature[i] = guest_cpuid(vm, feature_words[i].leaf, feature_words[i].sub,
+					      feature_words[i].reg) & ~feature_words[i].not;
+	ret->kvm_features = guest_cpuid(vm, 0x40000001, 0, 0);
+	ret->xcr0 = guest_cpuid(vm, 0xd, 0, 0) | (u64)guest_cpuid(vm, 0xd, 0, 3) << 32;
+	ret->kvm = vm->engine == &cpu_kvm;
 }
 
 void snap_describe(struct vm *vm, struct snap_machine *ret)
@@ -69,8 +74,7 @@ void snap_describe(struct vm *vm, struct snap_machine *ret)
 	ret->memory = mem_size(vm->mem);
 	ret->nr_cpus = vm->cfg->nr_cpus;
 	ret->amd = cpu_model_is_amd();
-	ret->xcr0 = cpu_model_xcr0((enum cpu_model)vm->cfg->cpu);
-	get_features(vm, ret->feature);
+	get_features(vm, ret);
 	ret->tsc_khz = cpu_tsc_khz();
 	ret->tsc = __rdtsc();
 	ret->clock_ns = clock_now_ns(vm->clock);

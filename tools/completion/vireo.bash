@@ -3,12 +3,13 @@
 
 _vireo_run() {
   local cur=$1 prev=$2 o
-  local opts="--engine --cpus --cpu --code-cache --perf-map --trace --memory --kernel --firmware --initrd
+  local opts="--engine --irqchip --cpus --cpu --code-cache --perf-map --trace --memory --kernel --firmware --initrd
     --initrd-args --cmdline --disk --net --share --balloon --vsock
     --transport --boot-timer --mmds --pmem --hotplug-memory --vhost-user
     --serial --jail --name --agent --debug-exit --test-device --json --help -v --"
   case $prev in
     --engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")) ;;
+    --irqchip) COMPREPLY=($(compgen -W "kernel split" -- "$cur")) ;;
     --jail) COMPREPLY=($(compgen -W "on off report" -- "$cur")) ;;
     --cpu) COMPREPLY=($(compgen -W "x86-64-v3 x86-64-v2 max" -- "$cur")) ;;
     --cpus) COMPREPLY=($(compgen -W "1 2 4 8" -- "$cur")) ;;

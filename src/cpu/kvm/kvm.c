@@ -90,6 +90,7 @@ static void vm_free(struct cpu_vm *vm)
 		return;
 	if (vm->fd >= 0)
 		close(vm->fd);
+	free(vm->cpuid);
 	free(vm);
 }
 
@@ -107,6 +108,7 @@ static struct cpu_vm *vm_new(const struct cpu_config *c, struct err *e)
 		return NULL;
 	}
 	vm->cfg = *c;
+	vm->cfg.kvm_features = KVM_PV_EOI | KVM_STEAL_TIME | KVM_PV_UNHALT;
 	vm->fd = kvm_ctl(c->kvm_fd, KVM_CREATE_VM, NULL, "a new VM", e);
 	if (vm->fd < 0 || setup(vm, e) < 0) {
 		vm_free(vm);
@@ -200,7 +202,7 @@ static void take_requests(struct vcpu *v)
 	if (r & BIT(CPU_SIG_NMI))
 		(void)ioctl(v->fd, KVM_NMI);
 	if (r & BIT(CPU_SIG_IRQ))
-		v->extint = true;
+		v->extint = !kvm_has_board(v->vm);
 	if (r & BIT(CPU_SIG_KICK))
 		v->kicked = true;
 	if (v->kicked)
@@ -446,6 +448,7 @@ const struct cpu_engine cpu_kvm = {
 	.signal = kvm_signal,
 	.get_state = kvm_get_state,
 	.set_state = kvm_set_state,
+	.cpuid = kvm_get_cpuid,
 	.error_text = error_text,
 	.stats = stats,
 	.chips = &kvm_chips,

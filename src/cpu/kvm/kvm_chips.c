@@ -62,23 +62,22 @@ static void line(struct cpu_vm *vm, unsigned gsi, bool level)
  * A vector KVM has taken but not delivered is in service for it: it is still a request. The PIC's goes
  * back to the PIC; ours would give it again, so KVM must then forget it.
  */
-static void undo_delivery(struct vcpu *v, struct cpu_lapic *l)
+static int undo_delivery(struct vcpu *v, struct lapic_regs *l)
 {
 	struct kvm_vcpu_events ev = { 0 };
 	unsigned n;
 
 	if (ioctl(v->fd, KVM_GET_VCPU_EVENTS, &ev) < 0 || !ev.interrupt.injected ||
 	    ev.interrupt.soft)
-		return;
+		return -1;
 	n = ev.interrupt.nr;
 	if (l->reg[REG_ISR + n / 32] & BIT(n % 32)) {
 		l->reg[REG_ISR + n / 32] &= ~BIT(n % 32);
 		l->reg[REG_IRR + n / 32] |= BIT(n % 32);
-		return;
+		return -1;
 	}
 	ev.interrupt.injected = 0;
-	if (kvm_has_board(v->vm) || ioctl(v->fd, KVM_SET_VCPU_EVENTS, &ev) == 0)
-		l->extint = (int)n;
+	return kvm_has_board(v->vm) || ioctl(v->fd, KVM_SET_VCPU_EVENTS, &ev) == 0 ? (int)n : -1;
 }
 
 struct one_msr {
@@ -86,40 +85,50 @@ struct one_msr {
 	struct kvm_msr_entry entry;
 };
 
-static void get_lapic(struct vcpu *v, struct cpu_lapic *ret)
+static u64 get_msr(struct vcpu *v, u32 nr)
 {
-	struct one_msr m = { .head.nmsrs = 1, .entry.index = MSR_TSC_DEADLINE };
+	struct one_msr m = { .head.nmsrs = 1, .entry.index = nr };
+
+	return ioctl(v->fd, KVM_GET_MSRS, &m) == 1 ? m.entry.data : 0;
+}
+
+/* A register KVM does not have may be 0. */
+static int set_msr(struct vcpu *v, u32 nr, u64 val, const char *what, struct err *e)
+{
+	struct one_msr m = { .head.nmsrs = 1, .entry = { .index = nr, .data = val } };
+
+	if (ioctl(v->fd, KVM_SET_MSRS, &m) == 1 || !val)
+		return 0;
+	return err_set(e, EINVAL, "cpu%u: kvm refuses %#llx as %s", v->index,
+		       (unsigned long long)val, what);
+}
+
+static int get_lapic(struct vcpu *v, struct lapic_regs *ret)
+{
 	struct kvm_lapic_state page = { 0 };
 	struct kvm_sregs sregs = { 0 };
 
-	*ret = (struct cpu_lapic){ .extint = -1 };
+	*ret = (struct lapic_regs){ 0 };
 	(void)ioctl(v->fd, KVM_GET_LAPIC, &page);
 	(void)ioctl(v->fd, KVM_GET_SREGS, &sregs);
 	for (unsigned n = 0; n < array_len(ret->reg); n++)
 		memcpy(&ret->reg[n], page.regs + 16 * n, 4);
 	ret->base = sregs.apic_base;
-	if (ioctl(v->fd, KVM_GET_MSRS, &m) == 1)
-		ret->deadline = m.entry.data;
-	undo_delivery(v, ret);
+	ret->deadline = get_msr(v, MSR_TSC_DEADLINE);
+	ret->pv_eoi = get_msr(v, MSR_KVM_PV_EOI);
+	return undo_delivery(v, ret);
 }
 
-static int set_lapic(struct vcpu *v, const struct cpu_lapic *s, struct err *e)
+static int set_lapic(struct vcpu *v, const struct lapic_regs *s, struct err *e)
 {
-	struct one_msr base = { .head.nmsrs = 1,
-				.entry = { .index = MSR_APIC_BASE, .data = s->base } };
-	struct one_msr deadline = { .head.nmsrs = 1,
-				    .entry = { .index = MSR_TSC_DEADLINE, .data = s->deadline } };
 	struct kvm_lapic_state page = { 0 };
 
 	for (unsigned n = 0; n < array_len(s->reg); n++)
 		memcpy(page.regs + 16 * n, &s->reg[n], 4);
-	if (ioctl(v->fd, KVM_SET_MSRS, &base) != 1)
-		return err_set(e, EINVAL, "cpu%u: kvm refuses APIC_BASE %#llx", v->index,
-			       (unsigned long long)s->base);
+	TRY(set_msr(v, MSR_APIC_BASE, s->base, "APIC_BASE", e));
 	TRY(kvm_ctl(v->fd, KVM_SET_LAPIC, &page, "local APIC", e));
-	if (ioctl(v->fd, KVM_SET_MSRS, &deadline) != 1 && s->deadline)
-		return err_set(e, EINVAL, "cpu%u: kvm has no TSC deadline timer", v->index);
-	return 0;
+	TRY(set_msr(v, MSR_KVM_PV_EOI, s->pv_eoi, "the address for the end of interrupts", e));
+	return set_msr(v, MSR_TSC_DEADLINE, s->deadline, "TSC deadline", e);
 }
 
 static int doorbell(struct cpu_vm *vm, gpa_t gpa, unsigned size, u64 val, int fd, bool on)

@@ -154,7 +154,20 @@ int kvm_set_cpuid(struct vcpu *v, int kvm_fd, struct err *e)
 	int r;
 
 	r = t && kvm ? make(v, kvm_fd, t, kvm, e) : err_set(e, ENOMEM, "cpu: out of memory");
-	free(t);
 	free(kvm);
+	if (v->index || r < 0) {
+		free(t);
+		return r;
+	}
+	free(v->vm->cpuid);
+	v->vm->cpuid = &t->head;
 	return r;
+}
+
+void kvm_get_cpuid(struct cpu_vm *vm, u32 leaf, u32 subleaf, struct cpuid_out *ret)
+{
+	const struct kvm_cpuid_entry2 *x =
+		vm->cpuid ? find(container_of(vm->cpuid, struct table, head), leaf, subleaf) : NULL;
+
+	*ret = x ? (struct cpuid_out){ x->eax, x->ebx, x->ecx, x->edx } : (struct cpuid_out){ 0 };
 }

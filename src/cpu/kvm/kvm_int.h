@@ -44,6 +44,7 @@ struct cpu_vm {
 	struct kvm_slot slot[2 + MEM_REGIONS];
 	unsigned nr_slots;
 	struct kvm_pin pin[IOAPIC_PINS]; /* split chips */
+	struct kvm_cpuid2 *cpuid; /* what the first vCPU has */
 	struct vcpu *vcpu[KVM_CPUS_MAX];
 };
 
@@ -68,6 +69,7 @@ int kvm_ctl(int fd, unsigned long nr, const void *arg, const char *what, struct 
 
 /* kvm_cpuid.c: what this vCPU's CPUID says, or a refusal that names what is missing. */
 int kvm_set_cpuid(struct vcpu *v, int kvm_fd, struct err *e) MUST_CHECK;
+void kvm_get_cpuid(struct cpu_vm *vm, u32 leaf, u32 subleaf, struct cpuid_out *ret);
 
 /* probe.c: what is known of the host, and whether @fd, a /dev/kvm, is good for guests there. */
 struct kvm_host {

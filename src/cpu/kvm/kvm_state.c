@@ -136,6 +136,7 @@ static const struct {
 	M_FIX(0x26a, 5), M_FIX(0x26b, 6), M_FIX(0x26c, 7), M_FIX(0x26d, 8), M_FIX(0x26e, 9),
 	M_FIX(0x26f, 10), M(MSR_MTRR_DEFTYPE, mtrr_deftype),
 	M(MSR_KVM_WALL_CLOCK_NEW, kvm_wall_clock), M(MSR_KVM_SYSTEM_TIME_NEW, kvm_system_time),
+	M(MSR_KVM_STEAL_TIME, kvm_steal_time),
 };
 /* clang-format on */
 

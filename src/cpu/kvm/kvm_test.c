@@ -306,6 +306,7 @@ TEST(a_feature_kvm_lacks_is_not_offered)
 {
 	struct err e = { 0 };
 	const struct kvm_cpuid_entry2 *x;
+	struct cpuid_out o;
 
 	fake_on();
 	k.lacks_ecx1 = BIT(30) /* RDRAND */;
@@ -316,6 +317,10 @@ TEST(a_feature_kvm_lacks_is_not_offered)
 	CHECK(x->ecx & BIT(20)); /* SSE4.2 */
 	CHECK(x->ecx & BIT(31)); /* a hypervisor, though KVM does not list it */
 	CHECK_EQ(x->eax, ~0u); /* family and model are the host's */
+	cpu_kvm.cpuid(vm, 1, 0, &o);
+	CHECK_EQ(o.ecx, x->ecx);
+	cpu_kvm.cpuid(vm, 0x12345678, 0, &o);
+	CHECK_EQ(o.eax | o.ebx | o.ecx | o.edx, 0);
 	no_machine();
 }
 
@@ -440,43 +445,40 @@ TEST(the_boards_chips_go_in_and_come_back)
 	no_machine();
 }
 
-static void taken_back(enum cpu_irqchip chips, struct cpu_lapic *l, bool in_service)
+static int taken_back(enum cpu_irqchip chips, struct lapic_regs *l, bool in_service)
 {
 	struct err e = { 0 };
+	int extint = -2;
 
 	fake_on();
 	machine(CPU_MODEL_MAX, chips, &e);
 	k.events.interrupt.injected = 1;
 	k.events.interrupt.nr = 0x31;
-	if (in_service)
-		k.lapic.regs[0x110] = 2; /* ISR: vector 0x21..; 0x31 is bit 17 of word 1 */
-	if (in_service)
+	if (in_service) /* vector 0x31 is bit 17 of the second word of ISR */
 		k.lapic.regs[0x112] = 2;
 	if (cpu)
-		kvm_chips.get_lapic(cpu, l);
+		extint = kvm_chips.get_lapic(cpu, l);
 	no_machine();
+	return extint;
 }
 
 TEST(an_interrupt_not_yet_delivered_is_a_request_again)
 {
-	struct cpu_lapic l = { .extint = 0 };
+	struct lapic_regs l;
 
-	taken_back(CPU_IRQCHIP_KERNEL, &l, true);
+	CHECK_EQ(taken_back(CPU_IRQCHIP_KERNEL, &l, true), -1);
 	CHECK_EQ(l.reg[0x11] & BIT(17), 0);
 	CHECK_EQ(l.reg[0x21] & BIT(17), BIT(17));
-	CHECK_EQ(l.extint, -1);
 	CHECK_EQ(k.events.interrupt.injected, 1);
 }
 
 TEST(the_pics_goes_back_to_the_pic_once)
 {
-	struct cpu_lapic l = { .extint = 0 };
+	struct lapic_regs l;
 
-	taken_back(CPU_IRQCHIP_KERNEL, &l, false);
-	CHECK_EQ(l.extint, 0x31);
+	CHECK_EQ(taken_back(CPU_IRQCHIP_KERNEL, &l, false), 0x31);
 	CHECK_EQ(k.events.interrupt.injected, 1); /* its PIC is KVM's: only our copy changes */
-	taken_back(CPU_IRQCHIP_SPLIT, &l, false);
-	CHECK_EQ(l.extint, 0x31);
+	CHECK_EQ(taken_back(CPU_IRQCHIP_SPLIT, &l, false), 0x31);
 	CHECK_EQ(k.events.interrupt.injected, 0); /* ours gives it again */
 }
 

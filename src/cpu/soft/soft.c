@@ -418,6 +418,11 @@ static const char *soft_error_text(const struct vcpu *v)
 	return v->error;
 }
 
+static void soft_cpuid(struct cpu_vm *vm, u32 leaf, u32 subleaf, struct cpuid_out *ret)
+{
+	cpu_model_cpuid(&vm->cfg, NULL, 0, leaf, subleaf, ret);
+}
+
 const struct cpu_engine cpu_soft = {
 	.name = "soft",
 	.vm_new = soft_vm_new,
@@ -430,6 +435,7 @@ const struct cpu_engine cpu_soft = {
 	.set_state = soft_set_state,
 	.get_clock = soft_get_clock,
 	.set_clock = soft_set_clock,
+	.cpuid = soft_cpuid,
 	.error_text = soft_error_text,
 	.stats = soft_stats,
 };

@@ -1016,23 +1016,28 @@ static int lapic_loaded(struct dev *d, struct err *e UNUSED)
 	return 0;
 }
 
-void lapic_put(struct dev *d, u32 reg[64], u64 *base, u64 *deadline)
+void lapic_put(struct dev *d, struct lapic_regs *ret)
 {
 	struct lapic *l = to_lapic(d);
 
+	take_flag(l);
 	for (unsigned n = 0; n < 64; n++)
-		if (!read_reg(l, n, &reg[n]))
-			reg[n] = 0;
-	reg[REG_ID] = id(l) << 24;
-	*base = l->base;
-	*deadline = timer_mode(l) == TIMER_DEADLINE ? l->deadline : 0;
+		if (!read_reg(l, n, &ret->reg[n]))
+			ret->reg[n] = 0;
+	ret->reg[REG_ID] = id(l) << 24;
+	ret->base = l->base;
+	ret->deadline = timer_mode(l) == TIMER_DEADLINE ? l->deadline : 0;
+	ret->pv_eoi = l->pv_eoi;
 }
 
-void lapic_take(struct dev *d, const u32 reg[64], u64 base, u64 deadline)
+void lapic_take(struct dev *d, const struct lapic_regs *r)
 {
 	struct lapic *l = to_lapic(d);
+	const u32 *reg = r->reg;
 
-	l->base = base;
+	l->base = r->base;
+	l->pv_eoi = r->pv_eoi;
+	l->pv_eoi_set = false;
 	l->tpr = reg[REG_TPR] & 0xff;
 	l->ldr = reg[REG_LDR] & 0xff000000;
 	l->dfr = reg[REG_DFR] | 0x0fffffff;
@@ -1050,7 +1055,7 @@ void lapic_take(struct dev *d, const u32 reg[64], u64 base, u64 deadline)
 		l->tmr[n] = reg[REG_TMR + n];
 	}
 	l->extint = false;
-	l->deadline = deadline;
+	l->deadline = r->deadline;
 	l->counting = reg[REG_TMCCT] && timer_mode(l) != TIMER_DEADLINE;
 	l->expire_ns = l->counting ? clock_now_ns(d->env.clock) +
 					     ((u64)reg[REG_TMCCT] << divide_shift(l))

@@ -553,8 +553,7 @@ TEST(apic_base_allows_only_the_documented_changes)
 
 TEST(lapic_state_goes_out_as_registers_and_comes_back)
 {
-	u32 reg[64], again[64];
-	u64 base, deadline, base2, deadline2;
+	struct lapic_regs r, again;
 
 	setup(2);
 	put(1, SVR, 0x1ff);
@@ -564,16 +563,15 @@ TEST(lapic_state_goes_out_as_registers_and_comes_back)
 	put(1, TDCR, 0xb);
 	put(1, TMICT, 1000000);
 	lapic_set_msi(&f.lapics, LAPIC_BASE | 1 << 12, 0x51);
-	lapic_put(cpu[1], reg, &base, &deadline);
-	CHECK_EQ(reg[ID / 16], 1u << 24);
-	CHECK_EQ(reg[IRR / 16 + 2], 1u << 0x11);
-	CHECK_EQ(reg[TMCCT / 16], 1000000);
+	lapic_put(cpu[1], &r);
+	CHECK_EQ(r.reg[ID / 16], 1u << 24);
+	CHECK_EQ(r.reg[IRR / 16 + 2], 1u << 0x11);
+	CHECK_EQ(r.reg[TMCCT / 16], 1000000);
 	cpu[1]->class->reset(cpu[1]);
 	CHECK_EQ(get(1, TPR), 0);
-	lapic_take(cpu[1], reg, base, deadline);
-	lapic_put(cpu[1], again, &base2, &deadline2);
-	CHECK_EQ(memcmp(reg, again, sizeof reg), 0);
-	CHECK_EQ(base, base2);
+	lapic_take(cpu[1], &r);
+	lapic_put(cpu[1], &again);
+	CHECK_EQ(memcmp(&r, &again, sizeof r), 0);
 	CHECK(lapic_has_irq(cpu[1]));
 	CHECK_EQ(lapic_ack_irq(cpu[1]), 0x51);
 	clock_fake_advance(&f.clock, 1000001);

@@ -165,12 +165,9 @@ void lapic_mmio_write(struct dev *lapic, gpa_t gpa, unsigned size, u64 val);
 /* The guest's TSC jumped (WRMSR TSC, TSC_ADJUST): recompute the deadline timer. */
 void lapic_tsc_changed(struct dev *lapic);
 
-/*
- * The whole state as the registers of the page, reg[n] at offset 16 * n, the id as in xAPIC mode,
- * and the two MSRs: what an engine with local APICs of its own loads, and gives back.
- */
-void lapic_put(struct dev *lapic, u32 reg[64], u64 *base, u64 *deadline);
-void lapic_take(struct dev *lapic, const u32 reg[64], u64 base, u64 deadline);
+/* The whole state: what an engine with local APICs of its own loads, and gives back. */
+void lapic_put(struct dev *lapic, struct lapic_regs *ret);
+void lapic_take(struct dev *lapic, const struct lapic_regs *r);
 
 /* -- HPET (hpet.c) --------------------------------------------------------------- */
 
