@@ -29,6 +29,7 @@
 #define CFG_FORWARDS 16
 #define CFG_PMEMS    4
 #define CFG_VHOSTS   4
+#define CFG_CGROUPS 8 /* settings of the control group */
 #define CFG_MAC      18 /* "06:00:ac:10:00:02" */
 #define CFG_CPUS_MAX 240
 #define CFG_CODE_MIN (1ull << 20)
@@ -184,6 +185,11 @@ struct vhost_config {
 	i32 fd;
 };
 
+/* A file of the VM's control group, and what to write to it: "memory.max", "512M". */
+struct cgroup_config {
+	char file[64], value[128];
+};
+
 /* The machine begins as one that was saved (vmm/snapshot.h). */
 struct restore_config {
 	i32 state_fd, mem_fd, over_fd; /* state_fd -1 = it begins with power-on */
@@ -240,6 +246,10 @@ struct vm_config {
 	bool debug_exit, test_device, json, interpret;
 	u32 verbose;
 	u32 jail; /* enum cfg_jail */
+	struct cgroup_config cgroup[CFG_CGROUPS]; /* not saved: they are the host's */
+	u32 nr_cgroups;
+	bool no_cgroup;
+	char parent_cgroup[CFG_PATH]; /* "" = our own */
 
 	/* "vireo run -- CMD": borrowed from argv, or owned by the JSON it came from */
 	char **command;

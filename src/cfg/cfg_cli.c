@@ -325,6 +325,35 @@ static int set_jail(struct vm_config *c, const char *val, struct err *e)
 	return parse_enum(&c->jail, "--jail", val, names, "on, off or report", e);
 }
 
+static int set_cgroup(struct vm_config *c, const char *val, struct err *e)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789._";
+	struct cgroup_config *g = &c->cgroup[c->nr_cgroups];
+	const char *eq = strchr(val, '='), *dot = strchr(val, '.');
+	size_t n = eq ? (size_t)(eq - val) : 0;
+
+	if (!strcmp(val, "off")) {
+		c->no_cgroup = true;
+		return 0;
+	}
+	if (c->nr_cgroups == CFG_CGROUPS)
+		return too_many(e, "--cgroup", CFG_CGROUPS);
+	if (!eq || !dot || dot == val || dot >= eq - 1 || n >= sizeof g->file ||
+	    strspn(val, allowed) != n || !eq[1] || !strncmp(val, "cgroup.", 7))
+		return want(e, "--cgroup", val, "CONTROLLER.FILE=VALUE, such as memory.max=2G, or off");
+	snprintf(g->file, sizeof g->file, "%.*s", (int)n, val);
+	TRY(copy_str(g->value, sizeof g->value, "--cgroup", eq + 1, e));
+	c->nr_cgroups++;
+	return 0;
+}
+
+static int set_parent_cgroup(struct vm_config *c, const char *val, struct err *e)
+{
+	if (!*val || strstr(val, ".."))
+		return want(e, "--parent-cgroup", val, "a path below the hierarchy's root");
+	return copy_str(c->parent_cgroup, sizeof c->parent_cgroup, "--parent-cgroup", val, e);
+}
+
 static int set_verbose(struct vm_config *c, const char *val UNUSED, struct err *e UNUSED)
 {
 	c->verbose++;
@@ -374,6 +403,9 @@ static const struct option_def options[] = {
 	{ "--test-device", NULL, "pc-testdev device", set_test_device },
 	{ "--json", NULL, "events as JSON lines on standard error", set_json },
 	{ "--jail", "on|off|report", "confine the monitor (on); say what is in force", set_jail },
+	{ "--cgroup", "FILE=VALUE|off",
+	  "limit of the VM's control group, such as cpu.max, io.max; may repeat", set_cgroup },
+	{ "--parent-cgroup", "PATH", "make that group below this one (our own)", set_parent_cgroup },
 	{ "--code-cache", "SIZE", "room for each CPU's translated code (128M)", set_code_cache },
 	{ "--perf-map", NULL, "names of translated code for perf, in /tmp/perf-PID.map", set_perf_map },
 	{ "--trace", "EVENTS", "show events on standard error, such as jit_block,lapic_*", set_trace },

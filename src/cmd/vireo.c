@@ -15,6 +15,7 @@
 #include "ctl/ctl.h"
 #include "disk/disk.h"
 #include "net/net.h"
+#include "os/cgroup.h"
 #include "os/os.h"
 #include "vmm/vmm.h"
 
@@ -40,6 +41,7 @@
 struct launch {
 	struct vm_config cfg;
 	struct proc vm;
+	struct cgroup group;
 	struct proc net[CFG_NETS];
 	unsigned nr_net;
 	bool own_socket; /* the serial socket's path is ours to remove on failure */
@@ -273,7 +275,7 @@ static int start_user_net(struct launch *l, struct net_config *n, struct err *e)
 			 n->forward[i].guest_port);
 		forward[i] = text[i];
 	}
-	TRY(net_spawn_user(forward, n->nr_forwards, &l->net[l->nr_net], &n->fd, e));
+	TRY(net_spawn_user(forward, n->nr_forwards, l->group.procs_fd, &l->net[l->nr_net], &n->fd, e));
 	l->nr_net++;
 	return 0;
 }
@@ -293,6 +295,47 @@ static int open_nets(struct launch *l, struct err *e)
 		else if (c->net[i].kind == CFG_NET_USER)
 			TRY(start_user_net(l, &c->net[i], e));
 	}
+	return 0;
+}
+
+/* -- the control group --------------------------------------------------------------------------- */
+
+#define GROUP_PIDS   1024 /* threads, those of io_uring too */
+#define GROUP_ROOM   (1ull << 30) /* memory of processes and files beyond RAM and translated code */
+#define CODE_DEFAULT (160ull << 20) /* translated code of a CPU, and what it takes to find it */
+
+/* What holds unless told otherwise: far above what a VM needs, so that only a runaway meets it. */
+static void default_limits(const struct vm_config *c, char mem[32], char pids[32])
+{
+	u64 code = c->engine == CFG_ENGINE_KVM ? 0 : c->code_cache ? 2 * c->code_cache : CODE_DEFAULT;
+	u64 bytes = c->memory + ((u64)c->memhp.total_mib << 20) + c->nr_cpus * code + GROUP_ROOM;
+
+	snprintf(mem, 32, "%llu", (unsigned long long)bytes);
+	snprintf(pids, 32, "%u", GROUP_PIDS + c->nr_cpus);
+}
+
+/* Around the monitor and its helpers, if we may make one: limits asked for must hold. */
+static int make_group(struct launch *l, struct err *e)
+{
+	const struct vm_config *c = &l->cfg;
+	struct cgroup_setting s[CFG_CGROUPS + 2];
+	char mem[32], pids[32], name[CFG_NAME + 32];
+	struct err why = { 0 };
+	unsigned n = 0;
+
+	default_limits(c, mem, pids);
+	if (!c->no_cgroup) {
+		s[n++] = (struct cgroup_setting){ "memory.max", mem, false };
+		s[n++] = (struct cgroup_setting){ "pids.max", pids, false };
+	}
+	for (u32 i = 0; i < c->nr_cgroups; i++)
+		s[n++] = (struct cgroup_setting){ c->cgroup[i].file, c->cgroup[i].value, true };
+	snprintf(name, sizeof name, "vireo-%d", (int)getpid());
+	if (cgroup_new(&l->group, *c->parent_cgroup ? c->parent_cgroup : NULL, name, s, n, &why))
+		return err_set(e, why.code, "--%s: %.200s",
+			       c->nr_cgroups ? "cgroup" : "parent-cgroup", why.msg);
+	if (n && !*l->group.dir && c->verbose)
+		fprintf(stderr, "vireo: no control group: %s\n", why.msg);
 	return 0;
 }
 
@@ -536,6 +579,7 @@ static int open_all(struct launch *l, struct err *e)
 	TRY(open_pmems(&l->cfg, e));
 	TRY(open_vhosts(&l->cfg, e));
 	TRY(open_control(l, e));
+	TRY(make_group(l, e));
 	return open_nets(l, e);
 }
 
@@ -668,7 +712,8 @@ static int start_monitor(struct launch *l, struct err *e)
 	static const char *const argv[] = { "vireo-vm", "--config-fd", "3", NULL };
 	struct fd_list fds = { .nr = 0 };
 	char prog[PATH_MAX];
-	struct proc_spec spec = { .path = prog, .argv = argv, .fd = fds.map, .die_with_us = true };
+	struct proc_spec spec = { .path = prog, .argv = argv, .fd = fds.map, .die_with_us = true,
+				 .cgroup_fd = l->group.procs_fd };
 	int fd;
 
 	if (proc_sibling("vireo-vm", prog, sizeof prog))
@@ -745,6 +790,7 @@ static void clean_up(struct launch *l)
 		proc_kill(&l->net[i], SIGTERM);
 		proc_wait(&l->net[i]);
 	}
+	cgroup_free(&l->group);
 	if (l->has_tty)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &l->tty);
 }

@@ -41,6 +41,7 @@ static const char *const names[JAIL_LAYERS] = {
 	[JAIL_L_UID] = "user",
 	[JAIL_L_CAPS] = "capabilities",
 	[JAIL_L_LIMITS] = "limits",
+	[JAIL_L_CGROUP] = "control-group",
 	[JAIL_L_LANDLOCK] = "landlock",
 	[JAIL_L_SECCOMP] = "seccomp",
 };
@@ -124,6 +125,7 @@ int jail_enter(const struct jail_spec *s, struct jail_report *ret, struct err *e
 	prctl(PR_GET_PDEATHSIG, &death);
 	j.proc = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	no_new_privs(&j);
+	jail_cgroup(&j);
 	if (s->in_place)
 		jail_landlock(&j);
 	else if (!s->bare)

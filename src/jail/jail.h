@@ -66,6 +66,7 @@ enum jail_layer {
 	JAIL_L_UID,
 	JAIL_L_CAPS,
 	JAIL_L_LIMITS,
+	JAIL_L_CGROUP, /* limits of the control group it was started in (os/cgroup.h): told, not made */
 	JAIL_L_LANDLOCK,
 	JAIL_L_SECCOMP,
 	JAIL_LAYERS

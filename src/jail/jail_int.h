@@ -25,6 +25,7 @@ void jail_user_ns(struct jail_entry *j); /* if there is none yet; needs nothing 
 void jail_empty_root(struct jail_entry *j);
 void jail_landlock(struct jail_entry *j);
 void jail_limits(struct jail_entry *j);
+void jail_cgroup(struct jail_entry *j); /* before the root directory goes */
 void jail_drop_user(struct jail_entry *j);
 void jail_drop_caps(struct jail_entry *j);
 

@@ -64,11 +64,11 @@ int net_tap_fd(const char *name, struct err *e) MUST_CHECK; /* or negative errno
 
 /*
  * Start vireo-net with @forwards ("[tcp:|udp:][HOSTADDR:]HOSTPORT:GUESTPORT", HOSTADDR
- * 127.0.0.1 unless given) and wait until it listens. *ret_fd: our end of its socket;
+ * 127.0.0.1 unless given) and wait until it listens. @cgroup_fd: as in struct proc_spec. *ret_fd: our end of its socket;
  * the helper ends when all copies of that are closed.
  */
-int net_spawn_user(const char *const *forwards, unsigned nr, struct proc *ret_proc, int *ret_fd,
-		   struct err *e) MUST_CHECK;
+int net_spawn_user(const char *const *forwards, unsigned nr, int cgroup_fd, struct proc *ret_proc,
+		   int *ret_fd, struct err *e) MUST_CHECK;
 
 /* -- between net_open_user() and vireo-net ------------------------------------------
  *

@@ -105,12 +105,12 @@ static int wait_ready(int fd, struct err *e)
 }
 
 static int spawn(const char *path, const char *const *forwards, unsigned nr, int sock, int ready,
-		 struct proc *ret, struct err *e)
+		 int cgroup_fd, struct proc *ret, struct err *e)
 {
 	const char *argv[6 + 2 * MAX_FORWARDS] = { path, "--fd", "3", "--ready-fd", "4" };
 	struct proc_fd map[] = { { sock, 3 }, { ready, 4 } };
 	struct proc_spec s = { .path = path, .argv = argv, .fd = map, .nr_fd = 2,
-			       .new_group = true };
+			       .new_group = true, .cgroup_fd = cgroup_fd };
 	unsigned n = 5;
 
 	for (unsigned i = 0; i < nr; i++) {
@@ -120,8 +120,8 @@ static int spawn(const char *path, const char *const *forwards, unsigned nr, int
 	return proc_spawn(ret, &s, e);
 }
 
-int net_spawn_user(const char *const *forwards, unsigned nr, struct proc *ret_proc, int *ret_fd,
-		   struct err *e)
+int net_spawn_user(const char *const *forwards, unsigned nr, int cgroup_fd, struct proc *ret_proc,
+		   int *ret_fd, struct err *e)
 {
 	int sock[2], ready[2], r;
 	char path[4096];
@@ -139,7 +139,7 @@ int net_spawn_user(const char *const *forwards, unsigned nr, struct proc *ret_pr
 		close(sock[1]);
 		return err_set(e, -r, "network: %s", strerror(-r));
 	}
-	r = spawn(path, forwards, nr, sock[1], ready[1], ret_proc, e);
+	r = spawn(path, forwards, nr, sock[1], ready[1], cgroup_fd, ret_proc, e);
 	close(sock[1]);
 	close(ready[1]);
 	if (!r && (r = wait_ready(ready[0], e)))

@@ -166,6 +166,7 @@ struct proc_spec {
 	unsigned nr_fd;
 	bool die_with_us; /* SIGKILL when the calling thread ends */
 	bool new_group;	  /* own process group: keys typed at the terminal do not reach it */
+	int cgroup_fd;	  /* joins this control group before it runs (os/cgroup.h); 0 = none */
 };
 
 struct proc {

@@ -84,7 +84,7 @@ static void NORETURN child(const struct proc_spec *s, int report, pid_t parent)
 			_exit(127);
 	}
 	child_signals();
-	err = child_fds(s, &report);
+	err = s->cgroup_fd > 0 && write(s->cgroup_fd, "0", 1) != 1 ? -1 : child_fds(s, &report);
 	if (!err && s->fn)
 		exit(s->fn(s->ctx));
 	if (!err)

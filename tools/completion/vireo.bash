@@ -3,12 +3,13 @@
 
 _vireo_run() {
   local cur=$1 prev=$2 o
-  local opts="--engine --irqchip --cpus --cpu --code-cache --perf-map --trace --memory --kernel --firmware --initrd
+  local opts="--engine --irqchip --cgroup --parent-cgroup --cpus --cpu --code-cache --perf-map --trace --memory --kernel --firmware --initrd
     --initrd-args --cmdline --disk --net --share --balloon --vsock
     --transport --boot-timer --mmds --pmem --hotplug-memory --vhost-user
     --serial --jail --name --agent --debug-exit --test-device --json --help -v --"
   case $prev in
     --engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")) ;;
+    --cgroup) COMPREPLY=($(compgen -W "off memory.max= cpu.max= pids.max= io.max=" -- "$cur")); compopt -o nospace ;;
     --irqchip) COMPREPLY=($(compgen -W "kernel split" -- "$cur")) ;;
     --jail) COMPREPLY=($(compgen -W "on off report" -- "$cur")) ;;
     --cpu) COMPREPLY=($(compgen -W "x86-64-v3 x86-64-v2 max" -- "$cur")) ;;
@@ -73,7 +74,7 @@ _vireo() {
     *:list) COMPREPLY=($(compgen -W "--json --help" -- "$cur")) ;;
     *:info | *:stats | *:pause | *:resume | *:stop) COMPREPLY=($(compgen -W "$(_vireo_names) --help" -- "$cur")) ;;
     *:snapshot) COMPREPLY=($(compgen -W "$(_vireo_names) -o --diff --json --help" -- "$cur")) ;;
-    *:restore) COMPREPLY=($(compgen -d -- "$cur") $(compgen -W "--name --serial --paused --keep-clocks --verify --track-dirty --jail --json --help" -- "$cur")) ;;
+    *:restore) COMPREPLY=($(compgen -d -- "$cur") $(compgen -W "--name --engine --serial --paused --keep-clocks --verify --track-dirty --jail --json --help" -- "$cur")) ;;
     *:fork) COMPREPLY=($(compgen -W "$(_vireo_names) -n --name --serial --json --help" -- "$cur")) ;;
     *:tree) COMPREPLY=($(compgen -W "--json --help" -- "$cur")) ;;
     *:run) _vireo_run "$cur" "$prev" ;;
