@@ -280,6 +280,10 @@ static void unlisted_ioctls(void)
 	must_trap("KVM_CREATE_VM", call(SYS_ioctl, data_fd, KVM_CREATE_VM, 0, 0, 0, 0));
 	must_trap("KVM_CREATE_VCPU", call(SYS_ioctl, data_fd, KVM_CREATE_VCPU, 0, 0, 0, 0));
 	must_trap("KVM_CREATE_DEVICE", call(SYS_ioctl, data_fd, KVM_CREATE_DEVICE, 0, 0, 0, 0));
+	must_trap("KVM_CREATE_IRQCHIP", call(SYS_ioctl, data_fd, KVM_CREATE_IRQCHIP, 0, 0, 0, 0));
+	must_trap("KVM_CREATE_PIT2", call(SYS_ioctl, data_fd, KVM_CREATE_PIT2, 0, 0, 0, 0));
+	must_trap("KVM_ENABLE_CAP", call(SYS_ioctl, data_fd, KVM_ENABLE_CAP, 0, 0, 0, 0));
+	must_trap("KVM_IRQFD", call(SYS_ioctl, data_fd, KVM_IRQFD, 0, 0, 0, 0));
 	must_trap("KVM_SET_SIGNAL_MASK", call(SYS_ioctl, data_fd, KVM_SET_SIGNAL_MASK, 0, 0, 0, 0));
 	if (role != JAIL_VCPU_KVM)
 		must_trap("KVM_RUN", call(SYS_ioctl, data_fd, KVM_RUN, 0, 0, 0, 0));
