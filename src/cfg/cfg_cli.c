@@ -362,7 +362,7 @@ static int set_verbose(struct vm_config *c, const char *val UNUSED, struct err *
 
 static const struct option_def options[] = {
 	{ "--engine", "auto|soft|kvm", "what runs the CPUs", set_engine },
-	{ "--irqchip", "kernel|split", "with KVM: the kernel has all interrupt chips (default) or local APICs",
+	{ "--irqchip", "kernel|split", "with KVM: the kernel has all interrupt chips, or local APICs (split)",
 	  set_irqchip },
 	{ "--cpus", "N", "virtual CPUs (1)", set_cpus },
 	{ "--cpu", "MODEL", "x86-64-v3 (default), x86-64-v2 or max", set_cpu },

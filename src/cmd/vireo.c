@@ -314,7 +314,7 @@ static void default_limits(const struct vm_config *c, char mem[32], char pids[32
 	snprintf(pids, 32, "%u", GROUP_PIDS + c->nr_cpus);
 }
 
-/* Around the monitor and its helpers, if we may make one: limits asked for must hold. */
+/* Around the monitor and its helpers, if it is asked for: then its limits must hold. */
 static int make_group(struct launch *l, struct err *e)
 {
 	const struct vm_config *c = &l->cfg;
@@ -324,7 +324,7 @@ static int make_group(struct launch *l, struct err *e)
 	unsigned n = 0;
 
 	default_limits(c, mem, pids);
-	if (!c->no_cgroup) {
+	if (!c->no_cgroup && (c->nr_cgroups || *c->parent_cgroup)) {
 		s[n++] = (struct cgroup_setting){ "memory.max", mem, false };
 		s[n++] = (struct cgroup_setting){ "pids.max", pids, false };
 	}
@@ -334,8 +334,6 @@ static int make_group(struct launch *l, struct err *e)
 	if (cgroup_new(&l->group, *c->parent_cgroup ? c->parent_cgroup : NULL, name, s, n, &why))
 		return err_set(e, why.code, "--%s: %.200s",
 			       c->nr_cgroups ? "cgroup" : "parent-cgroup", why.msg);
-	if (n && !*l->group.dir && c->verbose)
-		fprintf(stderr, "vireo: no control group: %s\n", why.msg);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * doorbells.c - drivers' notifications by eventfd, where the engine can
+ * doorbells.c - drivers' notifications by eventfd, where the kernel has the interrupt chips too
  *
  * The vCPU that notifies goes on at once, and the main loop does the work, as it does for
  * what comes from the host. Descriptors are made with the devices: the jail makes none later.
@@ -44,7 +44,7 @@ static void set(void *ctx, struct dev *d, unsigned n, gpa_t gpa, unsigned size, 
 
 struct doorbells doorbells_of(struct vm *vm)
 {
-	if (!vm->engine->chips)
+	if (!vm->engine->chips || vm->cfg->irqchip != CFG_IRQCHIP_KERNEL)
 		return (struct doorbells){ 0 };
 	return (struct doorbells){ .set = set, .ctx = vm };
 }

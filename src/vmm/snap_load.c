@@ -137,7 +137,8 @@ static u32 lacks(const struct snap_machine *m, const struct snap_machine *here, 
 static int check_cpu(const struct snap_machine *m, const struct snap_machine *here, struct err *e)
 {
 	const char *hint = here->kvm && !m->kvm ? ": want --engine soft" : "";
-	const u32 help = m->kvm_features & ~KVM_PV_UNHALT; /* which both engines give unoffered */
+	/* These both engines give unoffered; their registers are refused where KVM lacks them. */
+	const u32 help = m->kvm_features & ~(KVM_PV_UNHALT | KVM_PV_EOI | KVM_STEAL_TIME);
 	u64 d = m->tsc_khz > here->tsc_khz ? m->tsc_khz - here->tsc_khz :
 					     here->tsc_khz - m->tsc_khz;
 

@@ -108,7 +108,6 @@ static struct cpu_vm *vm_new(const struct cpu_config *c, struct err *e)
 		return NULL;
 	}
 	vm->cfg = *c;
-	vm->cfg.kvm_features = KVM_PV_EOI | KVM_STEAL_TIME;
 	vm->fd = kvm_ctl(c->kvm_fd, KVM_CREATE_VM, NULL, "a new VM", e);
 	if (vm->fd < 0 || setup(vm, e) < 0) {
 		vm_free(vm);
