@@ -258,7 +258,7 @@ static void unlisted_calls(void)
 static bool known_ioctl(unsigned cmd)
 {
 	static const unsigned known[] = { TIOCGWINSZ, TCGETS,  TCSETS,      TCSETSW,
-					  FIONREAD,   FICLONE, BLKGETSIZE64 };
+					  FIONREAD,   FICLONE, BLKGETSIZE64, BLKSSZGET };
 
 	for (size_t i = 0; i < array_len(known); i++)
 		if (known[i] == cmd)
