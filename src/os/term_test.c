@@ -43,6 +43,8 @@ static pid_t raw_child(int tty, bool leave)
 	if (pid)
 		return pid;
 	setpgid(0, 0); /* not orphaned, so that it can be stopped */
+	signal(SIGINT, SIG_DFL); /* ignored in what a shell runs in the background */
+	signal(SIGHUP, SIG_DFL);
 	if (term_raw(tty, &err))
 		_exit(1);
 	if (leave)
