@@ -64,6 +64,15 @@ static int set_clock(struct cpu_vm *vm UNUSED, u64 tsc UNUSED, u64 ns UNUSED, st
 	return 0;
 }
 
+static void cpuid(struct cpu_vm *vm UNUSED, u32 leaf, u32 subleaf, struct cpuid_out *ret)
+{
+	const struct cpu_config c = { .nr_vcpus = 1 };
+
+	cpu_model_cpuid(&c, NULL, 0, leaf, subleaf, ret);
+}
+
+void cpu_soft_prepare(void) {}
+
 const struct cpu_engine cpu_soft = {
 	.name = "soft",
 	.vm_new = no_vm,
@@ -76,5 +85,6 @@ const struct cpu_engine cpu_soft = {
 	.set_state = set_state,
 	.get_clock = get_clock,
 	.set_clock = set_clock,
+	.cpuid = cpuid,
 };
 const struct cpu_engine cpu_kvm = { .name = "kvm" };
