@@ -32,7 +32,7 @@ void rig_open(struct rig *r, const struct virtio_class *c, const void *cfg)
 	r->bus = bus_new();
 	env.mem = r->mem;
 	env.clock = &r->clock.clock;
-	r->d = r->mem && r->bus ? virtio_mmio_new(c, cfg, c->dev.name, &env, &e) : NULL;
+	r->d = r->mem && r->bus ? virtio_mmio_new(c, cfg, 0, c->dev.name, &env, &e) : NULL;
 	if (!r->d || bus_map(r->bus, 0, r->d, 0, &e) < 0)
 		fuzz_broken("no device");
 }
