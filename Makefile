@@ -169,7 +169,7 @@ TEST_PROGS := $(addprefix $B/, \
 
 check: deps
 	$(Q)tools/deps check
-	$(Q)$(MAKE) --no-print-directory progs guests $(TEST_PROGS)
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) progs guests $(TEST_PROGS)
 	$(Q)tests/run
 
 # The differential tester over every class and tier, ten million instructions and more.
