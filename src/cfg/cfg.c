@@ -68,9 +68,12 @@ int cfg_check_limits(const struct vm_config *c, struct err *e)
 				       c->cpuid[i].reg);
 	if (c->irqchip > CFG_IRQCHIP_SPLIT)
 		return err_set(e, EINVAL, "interrupt chips %u: unknown", c->irqchip);
-	for (unsigned i = 0; i < c->nr_nets; i++)
+	for (unsigned i = 0; i < c->nr_nets; i++) {
 		if (c->net[i].kind > CFG_NET_TAP)
 			return err_set(e, EINVAL, "network %u: unknown kind %u", i, c->net[i].kind);
+		if (c->net[i].nr_queues && c->net[i].kind != CFG_NET_TAP)
+			return err_set(e, EINVAL, "network %u: queues: want a TAP interface", i);
+	}
 	return 0;
 }
 

@@ -89,6 +89,8 @@ struct net_port *net_open_tap(struct loop *l, const char *name, int fd, void (*g
 	if (!p || fd < 0) {
 		if (!p)
 			err_set(e, ENOMEM, "tap: out of memory");
+		else if (!name)
+			err_set(e, EBADF, "tap: no descriptor was given");
 		fd_close(&fd);
 		free(p);
 		return NULL;

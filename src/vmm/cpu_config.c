@@ -36,16 +36,16 @@ static u32 refused(const struct cpu_config *c, const struct cpuid_change *x)
 	return x->value & x->mask & ~*(const u32 *[]){ &o.eax, &o.ebx, &o.ecx, &o.edx }[x->reg];
 }
 
-void vm_warn_cpuid(struct vm *vm)
+void vm_warn_cpuid(const struct cpu_config *c)
 {
 	static const char *const names[] = { "eax", "ebx", "ecx", "edx" };
-	const struct cpu_config c = vm_cpu_config(vm);
 
-	for (unsigned i = 0; i < c.nr_changes; i++) {
-		u32 bits = refused(&c, &c.change[i]);
+	for (unsigned i = 0; i < c->nr_changes; i++) {
+		const struct cpuid_change *x = &c->change[i];
+		u32 bits = refused(c, x);
 
 		if (bits)
 			log_warn("CPUID leaf 0x%x, subleaf 0x%x, %s: bits 0x%x cannot be offered and stay 0",
-				 c.change[i].leaf, c.change[i].subleaf, names[c.change[i].reg], bits);
+				 x->leaf, x->subleaf, names[x->reg], bits);
 	}
 }

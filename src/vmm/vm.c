@@ -321,7 +321,7 @@ static int make_engine(struct vm *vm, struct err *e)
 {
 	const struct cpu_config c = vm_cpu_config(vm);
 
-	vm_warn_cpuid(vm);
+	vm_warn_cpuid(&c);
 	vm->cpu_vm = vm->engine->vm_new(&c, e);
 	return vm->cpu_vm ? 0 : -e->code;
 }

@@ -222,7 +222,7 @@ void vcpus_free(struct vm *vm);
 /* -- cpu_config.c ------------------------------------------------------------------ */
 
 struct cpu_config vm_cpu_config(struct vm *vm); /* valid as long as the VM is */
-void vm_warn_cpuid(struct vm *vm); /* log what of cfg's CPUID cannot be offered */
+void vm_warn_cpuid(const struct cpu_config *c); /* log what of its changes cannot be offered */
 
 /* -- vm.c -------------------------------------------------------------------------- */
 

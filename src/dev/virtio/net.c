@@ -222,7 +222,7 @@ static bool net_receive(void *nic, const struct iovec *iov, int nr_iov)
 	struct frame f;
 	int nr;
 
-	if (!virtio_running(&n->v) || !q->ready)
+	if (!virtio_running(&n->v) || pair - n->pair >= n->active || !q->ready)
 		return true; /* nobody listens: the frame is lost, as on a wire */
 	init_frame(pair, &f, iov, nr_iov);
 	if (!f.left || f.left > NET_FRAME_MAX)

@@ -212,6 +212,7 @@ TEST(net_pairs_are_used_as_the_driver_says)
 	struct virtio_net_cfg c = { .nr_pairs = 3 };
 	struct drv_buf in = rx_small;
 	u8 frame[60] = { 1 };
+	u32 id, len;
 	struct drv t;
 
 	for (unsigned k = 0; k < 3; k++) {
@@ -235,6 +236,9 @@ TEST(net_pairs_are_used_as_the_driver_says)
 	drv_add(&t, 2, &in, 0, 1);
 	CHECK(receive(&f[1], frame, sizeof frame));
 	CHECK(!receive(&f[0], frame, sizeof frame)); /* no buffers in its queue */
+	drv_add(&t, 4, &in, 0, 1);
+	CHECK(receive(&f[2], frame, sizeof frame)); /* lost: its pair is not in use */
+	CHECK(!drv_used(&t, 4, &id, &len));
 	drv_close(&t);
 }
 
