@@ -4,6 +4,7 @@
 
 #include "base/clock_fake.h"
 #include "base/test.h"
+#include "net/frame_test.h"
 #include "net/net.h"
 
 #include <stdlib.h>
@@ -38,33 +39,6 @@ static bool net_send(struct net_port *p, const struct iovec *iov UNUSED, int n U
 
 static void net_can_receive(struct net_port *p UNUSED)
 {
-}
-
-static u32 be32(const u8 *p)
-{
-	return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
-}
-
-static void put16(u8 *p, u32 v)
-{
-	p[0] = (u8)(v >> 8);
-	p[1] = (u8)v;
-}
-
-static void put32(u8 *p, u32 v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v);
-}
-
-static u16 csum(u32 s, const u8 *p, size_t len)
-{
-	for (; len > 1; p += 2, len -= 2)
-		s += (u32)p[0] << 8 | p[1];
-	s += len ? (u32)*p << 8 : 0;
-	while (s >> 16)
-		s = (s & 0xffff) + (s >> 16);
-	return (u16)~s;
 }
 
 static bool nic_receive(void *nic, const struct iovec *iov, int n UNUSED)

@@ -8,6 +8,7 @@
 #include "peer.h"
 
 #include "base/clock_fake.h"
+#include "net/frame_test.h"
 #include "net/mmds_int.h"
 #include "net/net.h"
 
@@ -31,33 +32,6 @@ static struct {
 	bool full;                  /* the NIC has no room */
 	u32 snd[PORTS], rcv[PORTS]; /* sequence numbers of each connection */
 } s;
-
-static u32 get32(const u8 *p)
-{
-	return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
-}
-
-static void put16(u8 *p, u32 v)
-{
-	p[0] = (u8)(v >> 8);
-	p[1] = (u8)v;
-}
-
-static void put32(u8 *p, u32 v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v);
-}
-
-static u16 sum(u32 v, const u8 *p, size_t len)
-{
-	for (; len > 1; p += 2, len -= 2)
-		v += (u32)p[0] << 8 | p[1];
-	v += len ? (u32)*p << 8 : 0;
-	while (v >> 16)
-		v = (v & 0xffff) + (v >> 16);
-	return (u16)~v;
-}
 
 static bool net_send(struct net_port *p UNUSED, const struct iovec *iov UNUSED, int n UNUSED)
 {
@@ -90,11 +64,11 @@ static bool nic_receive(void *nic UNUSED, const struct iovec *iov, int n)
 		fuzz_broken("mmds: frames without end");
 	if (f[13] != 0)
 		return true;
-	if (sum(0, f + ETH, 20))
+	if (csum(0, f + ETH, 20))
 		fuzz_broken("mmds: a wrong checksum");
 	port = (unsigned)(tcp[3] & (PORTS - 1));
 	len -= ETH + 20 + (size_t)(tcp[12] >> 4) * 4;
-	s.rcv[port] = get32(tcp + 4) + (u32)len + (tcp[13] & 1) + (tcp[13] >> 1 & 1);
+	s.rcv[port] = be32(tcp + 4) + (u32)len + (tcp[13] & 1) + (tcp[13] >> 1 & 1);
 	return true;
 }
 
@@ -118,7 +92,7 @@ static size_t make(u8 *f, unsigned port, unsigned flags, u32 bend, size_t len)
 	ip[9] = 6;
 	put32(ip + 12, 0x0a00020f);
 	put32(ip + 16, MMDS_ADDRESS);
-	put16(ip + 10, sum(0, ip, 20));
+	put16(ip + 10, csum(0, ip, 20));
 	put16(tcp, 1000 * 4 + port);
 	put16(tcp + 2, 80);
 	put32(tcp + 4, s.snd[port] + (u32)(i32)(i8)bend);
@@ -126,7 +100,7 @@ static size_t make(u8 *f, unsigned port, unsigned flags, u32 bend, size_t len)
 	tcp[12] = 0x50;
 	tcp[13] = (u8)flags;
 	put16(tcp + 14, bend >> 16 & 1 ? bend >> 17 & 0x7fff : 8000);
-	put16(tcp + 16, sum(sum(6 + 20 + (u32)len, ip + 12, 8) ^ 0xffff, tcp, 20 + len));
+	put16(tcp + 16, csum(csum(6 + 20 + (u32)len, ip + 12, 8) ^ 0xffff, tcp, 20 + len));
 	return ETH + 40 + len;
 }
 
@@ -148,13 +122,13 @@ static void bend_headers(u8 *f, size_t size, u32 odd)
 	put16(ip + 10, 0);
 	if (size < ETH + head + 20)
 		return;
-	put16(ip + 10, sum(0, ip, head));
+	put16(ip + 10, csum(0, ip, head));
 	if (odd & 8)
 		tcp[12] = (u8)(odd >> 16);
 	put16(tcp + 2, 80);
 	put16(tcp + 16, 0);
 	total = total > head && total < size - ETH ? total - head : size - ETH - head;
-	put16(tcp + 16, sum(sum(6 + (u32)total, ip + 12, 8) ^ 0xffff, tcp, total));
+	put16(tcp + 16, csum(csum(6 + (u32)total, ip + 12, 8) ^ 0xffff, tcp, total));
 }
 
 static void segment(struct fuzz_in *in, bool text)
