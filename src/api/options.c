@@ -3,6 +3,7 @@
 #include "api/options.h"
 
 #include "api/api.h"
+#include "cfg/cfg.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -91,6 +92,7 @@ static int check(const struct fc_options *o, struct err *e)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				      "0123456789-";
+	u32 engine; /* the text is kept: who starts the monitor picks by it */
 
 	if (o->no_api && !o->config_file)
 		return err_set(e, EINVAL, "Argument 'no-api' required but not found: want "
@@ -101,9 +103,8 @@ static int check(const struct fc_options *o, struct err *e)
 	if (o->seccomp_filter)
 		return err_set(e, ENOTSUP, "--seccomp-filter: not supported: the filters are built "
 					   "in; --no-seccomp turns them off");
-	if (o->engine && strcmp(o->engine, "auto") && strcmp(o->engine, "soft") &&
-	    strcmp(o->engine, "kvm"))
-		return err_set(e, EINVAL, "--engine: \"%.40s\": want auto, soft or kvm", o->engine);
+	if (o->engine)
+		TRY(cfg_parse_engine(o->engine, &engine, e));
 	if (o->id && (!*o->id || strlen(o->id) > 64 || o->id[strspn(o->id, allowed)]))
 		return err_set(e, EINVAL, "--id: \"%.70s\": want 1 to 64 letters, digits and '-'",
 			       o->id);

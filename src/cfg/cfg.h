@@ -283,6 +283,10 @@ bool cfg_parse_size(const char *s, u64 *ret) MUST_CHECK;
 /* "52:54:00:12:34:56", not a group address; false if it is none. */
 bool cfg_parse_mac(const char *s, u8 ret[6]) MUST_CHECK;
 
+/* What --engine and --jail take: enum cfg_engine, enum cfg_jail. -EINVAL with a sentence if it is none. */
+int cfg_parse_engine(const char *val, u32 *ret, struct err *e) MUST_CHECK;
+int cfg_parse_jail(const char *val, u32 *ret, struct err *e) MUST_CHECK;
+
 /* A string from malloc, or NULL when out of memory. */
 char *cfg_to_json(const struct vm_config *c);
 /* @c has been through cfg_init(); cfg_fini() it in any case. */

@@ -161,11 +161,16 @@ static int set_share(struct vm_config *c, const char *val, struct err *e)
 
 /* -- simple options ------------------------------------------------------------------- */
 
-static int set_engine(struct vm_config *c, const char *val, struct err *e)
+int cfg_parse_engine(const char *val, u32 *ret, struct err *e)
 {
 	static const char *const names[] = { "auto", "soft", "kvm", NULL };
 
-	return parse_enum(&c->engine, "--engine", val, names, "auto, soft or kvm", e);
+	return parse_enum(ret, "--engine", val, names, "auto, soft or kvm", e);
+}
+
+static int set_engine(struct vm_config *c, const char *val, struct err *e)
+{
+	return cfg_parse_engine(val, &c->engine, e);
 }
 
 static int set_irqchip(struct vm_config *c, const char *val, struct err *e)
@@ -318,11 +323,16 @@ static int set_code_cache(struct vm_config *c, const char *val, struct err *e)
 	return 0;
 }
 
-static int set_jail(struct vm_config *c, const char *val, struct err *e)
+int cfg_parse_jail(const char *val, u32 *ret, struct err *e)
 {
 	static const char *const names[] = { "on", "off", "report", NULL };
 
-	return parse_enum(&c->jail, "--jail", val, names, "on, off or report", e);
+	return parse_enum(ret, "--jail", val, names, "on, off or report", e);
+}
+
+static int set_jail(struct vm_config *c, const char *val, struct err *e)
+{
+	return cfg_parse_jail(val, &c->jail, e);
 }
 
 static int set_cgroup(struct vm_config *c, const char *val, struct err *e)

@@ -40,22 +40,12 @@ static int set_serial(struct restore *r, const char *val, struct err *e)
 
 static int set_jail(struct restore *r, const char *val, struct err *e)
 {
-	static const char *const how[] = { "on", "off", "report" };
-
-	for (r->jail = 0; r->jail < array_len(how); r->jail++)
-		if (!strcmp(val, how[r->jail]))
-			return 0;
-	return err_set(e, EINVAL, "--jail: \"%.40s\": want on, off or report", val);
+	return cfg_parse_jail(val, &r->jail, e);
 }
 
 static int set_engine(struct restore *r, const char *val, struct err *e)
 {
-	static const char *const names[] = { "auto", "soft", "kvm" }; /* enum cfg_engine */
-
-	for (r->engine = 0; r->engine < array_len(names); r->engine++)
-		if (!strcmp(val, names[r->engine]))
-			return 0;
-	return err_set(e, EINVAL, "--engine: \"%.40s\": want auto, soft or kvm", val);
+	return cfg_parse_engine(val, &r->engine, e);
 }
 
 static int set_paused(struct restore *r, const char *val UNUSED, struct err *e UNUSED)
