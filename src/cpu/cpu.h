@@ -82,6 +82,7 @@ struct cpu_virtual {
 #define CPU_OFF_BITS   BIT(2) /* BT, BTS, BTR, BTC of bit strings in memory likewise */
 #define CPU_OFF_FIND   BIT(3) /* jumps to blocks that exist need not leave translated code */
 #define CPU_OFF_PV     BIT(4) /* paravirtual end of interrupt, steal time, spin locks are offered */
+#define CPU_OFF_GSBASE BIT(5) /* the kernel is not trusted to keep GS base (gsbase.h) */
 #define CPU_OFF_AVX512 BIT(8) /* EVEX and opmask instructions are translated */
 #define CPU_OFF_FLAGS  BIT(9) /* flags saved for a memory check stay saved until they matter */
 #define CPU_OFF_POLL   BIT(10) /* only blocks that can close a loop look for requests */

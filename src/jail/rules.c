@@ -16,6 +16,7 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <asm/prctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -167,6 +168,7 @@ const struct jail_rule jail_rules[] = {
 	ANY(getrandom, JAIL_ALL),
 	IS(prctl, JAIL_ALL, 0, PR_SET_NAME),
 	IS(prctl, JAIL_ALL, 0, PR_GET_NAME),
+	IS(arch_prctl, JAIL_SOFT, 0, ARCH_SET_GS), /* cpu/soft/gsbase.h */
 
 	ANY(clock_gettime, JAIL_ALL),
 	ANY(clock_getres, JAIL_ALL),

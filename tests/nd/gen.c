@@ -781,8 +781,8 @@ static bool pick_insn(struct nd_case *c, const struct nd_class *cl, struct insn 
 			continue; /* Zen 5 reads a stale rsp after PUSH */
 		if (ret->cls == CLS_SYS && ret->op == 0x9d && c->dirty & BIT(RSP))
 			continue; /* POPF only of what was put there: AC must stay clear */
-		if (mode == 4 && (ret->seg == SEG_FS || ret->seg == SEG_GS))
-			continue; /* natively null in this process */
+		if ((mode == 4 || !nd_has_fsgsbase()) && (ret->seg == SEG_FS || ret->seg == SEG_GS))
+			continue; /* natively null in this process, or what the C library has there */
 		if (c->xrstor_ran && is_modified_save(ret))
 			continue;
 		if (c->x87_ran && shows_fip(ret))

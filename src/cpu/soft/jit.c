@@ -10,6 +10,7 @@
 
 #include "base/trace.h"
 
+#include "cpu/soft/gsbase.h"
 #include "cpu/soft/jit_signal.h"
 #include "cpu/soft/seg.h"
 #include "cpu/soft/smp.h"
@@ -18,11 +19,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 
 #define DEFAULT_CODE (128ull << 20)
-#define HWCAP2_FSGSBASE_BIT 2u
 #define ODD_SAMPLES  64
 #define GRANULE	     64u	 /* bytes of guest code per bit of a frame's bitmap */
 
@@ -68,7 +67,7 @@ static void free_pools(struct jit *j)
 
 static bool host_ok(void)
 {
-	return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT && __builtin_cpu_supports("bmi2");
+	return gsbase_kind() != GSBASE_NONE && __builtin_cpu_supports("bmi2");
 }
 
 int jit_new(struct vcpu *v, struct err *e)
@@ -93,7 +92,7 @@ int jit_new(struct vcpu *v, struct err *e)
 	cache_init(j);
 	if (!alloc_pools(j))
 		return err_set(e, ENOMEM, "cpu: no address space for the translator");
-	r = tables_new(j, e);
+	r = tables_new(j, gsbase_kind() == GSBASE_LENT || v->cfg.off & CPU_OFF_GSBASE, e);
 	v->jr.misaligned = v->cfg.off & CPU_OFF_SAMPLE ? INT64_MAX : ODD_SAMPLES;
 	v->jr.user = j->table[j->user];
 	return r;
@@ -119,7 +118,7 @@ void jit_thread_enter(struct vcpu *v)
 {
 	if (!v->jit)
 		return;
-	v->jr.active = NULL;
+	tables_enter(v);
 	jit_signal_setup(v);
 }
 
@@ -468,6 +467,7 @@ u32 jit_slow(struct vcpu *v, u64 va, u64 site)
 	unsigned acc = site >> 8 & 3;
 
 	v->jit->n_slow++;
+	tables_find(v);
 	return !(acc == ACC_MASKED_W ? tlb_fill_dirty(v, va) : tlb_fill(v, va, (enum access)acc));
 }
 
@@ -506,6 +506,7 @@ const u8 *jit_find(struct vcpu *v, u64 rip)
 	struct xlate x;
 
 	j->n_misses++;
+	tables_find(v);
 	if (!is_canonical(rip) || v->cfg.single_block || v->cfg.off & CPU_OFF_FIND ||
 	    mmu_translate(v, rip, ACC_X, v->cpl == 3 ? MMU_USER : MMU_KERNEL, &x) != X_OK || !x.host)
 		return NULL;

@@ -152,6 +152,8 @@ struct jit {
 	const u8 *rep, *fault_exit;
 
 	struct table *table[NR_TABLES];
+	struct table *home; /* always empty: where a thread finds itself after it was away, if gs base
+			     * can be lost (gsbase.h); NULL if it can't */
 	unsigned user; /* index of the current user table */
 	u64 tick;
 
@@ -212,8 +214,10 @@ static inline struct jit *jit_of(struct vcpu *v)
 
 /* -- tlb.c ------------------------------------------------------------------------ */
 
-int tables_new(struct jit *j, struct err *e) MUST_CHECK;
+int tables_new(struct jit *j, bool may_lose_base, struct err *e) MUST_CHECK;
 void tables_free(struct jit *j);
+void tables_enter(struct vcpu *v);    /* on the vCPU's thread, before the first table is selected */
+void tables_find(struct vcpu *v);     /* gs base may have been lost: the active table again */
 void tables_select(struct vcpu *v);   /* gs base from CPL, AC and PCID */
 /* Fill the entry for @va; false: not a RAM page that allows @acc, the interpreter decides. */
 bool tlb_fill(struct vcpu *v, u64 va, enum access acc);

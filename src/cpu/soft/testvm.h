@@ -42,4 +42,15 @@ u8 *testvm_host(unsigned page);		   /* the native side of the window */
 void testvm_code(struct vcpu *v, u64 va, const void *code, unsigned len); /* and rip = va */
 int testvm_run(struct vcpu *v, u64 end, unsigned max); /* step until rip == end */
 
+#define TV_CS32 0x23 /* Linux's segment of 32-bit user code, which some hosts do not have */
+
+static inline bool testvm_host_has_32bit(void)
+{
+	u32 attr = 0;
+	bool there;
+
+	__asm__("lar %2, %0" : "+r"(attr), "=@ccz"(there) : "r"((u32)TV_CS32));
+	return there && attr & 1u << 22; /* D */
+}
+
 #endif

@@ -9,6 +9,8 @@
  */
 #include "cpu/soft/jit_int.h"
 
+#include "cpu/soft/gsbase.h"
+
 #include <errno.h>
 #include <immintrin.h>
 #include <stdlib.h>
@@ -48,7 +50,7 @@ static void fill_jumps(const struct jit *j, struct table *t)
 	t->filled = true;
 }
 
-int tables_new(struct jit *j, struct err *e)
+int tables_new(struct jit *j, bool may_lose_base, struct err *e)
 {
 	for (unsigned k = 0; k < NR_TABLES; k++) {
 		j->table[k] = table_new();
@@ -58,17 +60,42 @@ int tables_new(struct jit *j, struct err *e)
 			return err_set(e, ENOMEM, "cpu: no address space for translation tables");
 	}
 	j->user = T_USER;
+	if (!may_lose_base)
+		return 0;
+	j->home = table_new();
+	if (!j->home)
+		return err_set(e, ENOMEM, "cpu: no address space for translation tables");
+	fill_jumps(j, j->home);
+	madvise(j->home->e, TABLE_BYTES, MADV_HUGEPAGE); /* only read: the one page of zeroes */
 	return 0;
+}
+
+static void table_free(struct table *t)
+{
+	if (!t)
+		return;
+	munmap(t->map, JT_BYTES + TABLE_BYTES);
+	free(t);
 }
 
 void tables_free(struct jit *j)
 {
-	for (unsigned k = 0; k < NR_TABLES; k++) {
-		if (!j->table[k])
-			continue;
-		munmap(j->table[k]->map, JT_BYTES + TABLE_BYTES);
-		free(j->table[k]);
-	}
+	for (unsigned k = 0; k < NR_TABLES; k++)
+		table_free(j->table[k]);
+	table_free(j->home);
+}
+
+void tables_enter(struct vcpu *v)
+{
+	v->jr.active = NULL;
+	if (v->jit->home)
+		gsbase_set_home(v->jit->home->e);
+}
+
+void tables_find(struct vcpu *v)
+{
+	if (v->jit->home && gsbase_read() != v->jr.active->e)
+		gsbase_write(v->jr.active->e);
 }
 
 void tables_select(struct vcpu *v)
@@ -80,13 +107,15 @@ void tables_select(struct vcpu *v)
 		k = j->user;
 	else if (v->s.cr4 & CR4_SMAP && v->s.rflags & FL_AC)
 		k = T_KERNEL_AC;
-	if (v->jr.active == j->table[k])
+	if (v->jr.active == j->table[k]) {
+		tables_find(v);
 		return;
+	}
 	v->jr.active = j->table[k];
 	fill_jumps(j, v->jr.active);
 	fill_jumps(j, j->table[T_KERNEL]);
 	fill_jumps(j, j->table[j->user]);
-	__asm__ volatile("wrgsbase %0" : : "r"(v->jr.active->e));
+	gsbase_write(v->jr.active->e);
 }
 
 /* -- large pages ---------------------------------------------------------------------- */

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* trans_sys_test.c - system instructions inside translated code behave as interpreted */
+#include <signal.h> /* first: insn.h has a REG_RIP of its own */
+
 #include "cpu/soft/guestvm.h"
 
 #include "base/test.h"
+#include "cpu/soft/gsbase.h"
+#include "cpu/soft/jit_int.h"
 
 #include <stdlib.h>
+#include <sys/time.h>
 
 #define USER 0x40000000ull /* linear; at GV_FREE */
 #define ENTRY (GV_DATA + 0x800)
@@ -39,7 +44,7 @@ static const struct variant variants[] = {
 	{ "no SCE", ALL_MASK, 0, USER, true },
 };
 
-static void run_variant(struct gv *g, const struct x86_state *start, const struct variant *x)
+static void run_variant(struct gv *g, const struct x86_state *start, const struct variant *x, u64 rounds)
 {
 	g->s = *start;
 	gv_map(g, USER, GV_FREE, PTE_P | PTE_W | PTE_U);
@@ -54,7 +59,7 @@ static void run_variant(struct gv *g, const struct x86_state *start, const struc
 	g->s.seg[SEG_GS].base = GV_DATA;
 	g->s.gpr[R13] = x->r11;
 	g->s.gpr[R14] = x->rcx;
-	g->s.gpr[RBP] = 1000;
+	g->s.gpr[RBP] = rounds;
 	g->s.gpr[RSP] = USER + 8192; /* nobody switches stacks */
 	gv_run(g);
 }
@@ -68,11 +73,11 @@ TEST(syscalls_and_their_returns_are_the_same_interpreted_and_translated)
 		return;
 	start = ref->s;
 	for (unsigned k = 0; k < array_len(variants); k++) {
-		run_variant(ref, &start, &variants[k]);
+		run_variant(ref, &start, &variants[k], 1000);
 		EACH_TIER(g) {
 			struct x86_state mine = g->s;
 
-			run_variant(g, &mine, &variants[k]);
+			run_variant(g, &mine, &variants[k], 1000);
 			if (g->vector != ref->vector || g->s.gpr[RBX] != ref->s.gpr[RBX] ||
 			    g->rip != ref->rip || g->cs != ref->cs || g->s.gpr[RBP] != ref->s.gpr[RBP])
 				test_fail(__FILE__, __LINE__, "%s, tier %u: vector %d/%d rbx %llx/%llx",
@@ -81,6 +86,45 @@ TEST(syscalls_and_their_returns_are_the_same_interpreted_and_translated)
 					  (unsigned long long)ref->s.gpr[RBX]);
 		}
 	}
+	gv_free(ref);
+}
+
+static const void *home;
+
+static void lose_base(int sig UNUSED)
+{
+	gsbase_write(home);
+}
+
+/* As a kernel that does not know of WRGSBASE does when it schedules the thread again. */
+TEST(pitfall_72_gs_base_may_be_lost_at_any_instruction)
+{
+	enum { ROUNDS = 100000 };
+	struct gv *ref = gv_new(GV_T0), *g;
+	struct x86_state start;
+	struct itimerval tick = { { 0, 100 }, { 0, 100 } }, never = { 0 };
+	struct sigaction sa = { .sa_handler = lose_base, .sa_flags = SA_ONSTACK | SA_RESTART }, old;
+
+	g = ref ? gv_new_config(&(struct cpu_config){ .model = CPU_MODEL_MAX, .off = CPU_OFF_GSBASE,
+						      .code_cache_bytes = 1u << 20 }) : NULL;
+	if (!g) {
+		gv_free(ref);
+		return;
+	}
+	home = g->v->jit->home->e;
+	start = ref->s;
+	run_variant(ref, &start, &variants[0], ROUNDS);
+	sigaction(SIGALRM, &sa, &old);
+	setitimer(ITIMER_REAL, &tick, NULL);
+	start = g->s;
+	run_variant(g, &start, &variants[0], ROUNDS);
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigaction(SIGALRM, &old, NULL);
+	CHECK_EQ(g->vector, ref->vector);
+	CHECK_EQ(g->s.gpr[RBX], ref->s.gpr[RBX]);
+	CHECK_EQ(g->s.gpr[RBP], ref->s.gpr[RBP]);
+	CHECK(gv_stat(g, "slow_accesses") > 20);
+	gv_free(g);
 	gv_free(ref);
 }
 
