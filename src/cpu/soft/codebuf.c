@@ -14,6 +14,11 @@
 #define MFD_EXEC 0x0010u /* Linux 6.3 */
 #endif
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ  22 /* Linux 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
+
 static int open_memfd(void)
 {
 	int fd = memfd_create("vireo-code", MFD_CLOEXEC | MFD_EXEC);
@@ -77,4 +82,19 @@ void codebuf_free(struct codebuf *b)
 	if (b->rx != b->rw)
 		munmap(b->rx, b->size);
 	*b = (struct codebuf){ 0 };
+}
+
+void pages_populate(void *at, size_t bytes)
+{
+	madvise(at, bytes, MADV_POPULATE_WRITE); /* before Linux 5.14 there are faults */
+}
+
+void codebuf_populate(const struct codebuf *b, size_t from, size_t to)
+{
+	from &= ~(size_t)4095;
+	to = (to + 4095) & ~(size_t)4095;
+	if (to > b->size)
+		to = b->size;
+	pages_populate(b->rw + from, to - from);
+	madvise(b->rx + from, to - from, MADV_POPULATE_READ);
 }

@@ -11,6 +11,7 @@
 
 #define BLOCK_ROOM   (64u << 10) /* no block's code is longer */
 #define REGION_BYTES (512u << 10) /* at least */
+#define AHEAD	     (256u << 10) /* memory for code comes in pieces of this size */
 
 static u32 hot_size(const struct jit *j)
 {
@@ -41,6 +42,8 @@ void cache_init(struct jit *j)
 		j->nr_regions = 1;
 	if (j->nr_regions > MAX_REGIONS)
 		j->nr_regions = MAX_REGIONS;
+	j->hot_ready = j->low;
+	j->cold_ready = j->cold_low;
 	use_region(j, 0);
 }
 
@@ -293,7 +296,18 @@ static bool has_room(const struct jit *j)
 	       j->nr_map < (j->region + 1) * (MAX_MAP / j->nr_regions) - MAX_INSNS;
 }
 
-void cache_make_room(struct vcpu *v)
+/* Memory for the next block's code; regions are first used in order. */
+static void make_ready(const struct jit *j, u32 *ready, u32 used, u32 end)
+{
+	u32 to = *ready + AHEAD < end ? *ready + AHEAD : end;
+
+	if (used + BLOCK_ROOM <= *ready || *ready >= end)
+		return;
+	codebuf_populate(&j->code, *ready, to);
+	*ready = to;
+}
+
+static void make_room(struct vcpu *v)
 {
 	struct jit *j = v->jit;
 	unsigned next = (j->region + 1) % j->nr_regions;
@@ -307,4 +321,13 @@ void cache_make_room(struct vcpu *v)
 		forget_addresses(j);
 	}
 	use_region(j, next);
+}
+
+void cache_make_room(struct vcpu *v)
+{
+	struct jit *j = v->jit;
+
+	make_room(v);
+	make_ready(j, &j->hot_ready, j->used, j->hot_end);
+	make_ready(j, &j->cold_ready, j->cold, j->cold_end);
 }

@@ -143,6 +143,7 @@ struct jit {
 	u32 low;      /* first byte after the fixed stubs */
 	u32 cold_low; /* start of the upper part: exits and slow paths, kept out of the way */
 	u32 used, hot_end, cold, cold_end; /* free room in the current region, of both parts */
+	u32 hot_ready, cold_ready; /* memory is there up to here */
 	i64 delta;     /* rx - rw */
 	u32 bias;      /* entry of guest page 0 */
 

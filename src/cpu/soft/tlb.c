@@ -45,6 +45,7 @@ static void fill_jumps(const struct jit *j, struct table *t)
 {
 	if (t->filled)
 		return;
+	pages_populate(t->jt, JT_BYTES);
 	for (unsigned k = 0; k < JT_ENTRIES; k++)
 		t->jt[k] = (u64)j->miss;
 	t->filled = true;
