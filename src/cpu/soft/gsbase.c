@@ -6,35 +6,34 @@
 
 #include <asm/prctl.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cpu/soft/trap.h"
+
 #define HWCAP2_FSGSBASE_BIT 2u
 
 static enum gsbase found;
-static sigjmp_buf not_there;
 
-static void on_ill(int sig __attribute__((unused)))
-{
-	siglongjmp(not_there, 1);
-}
+/* gsbase_read() at a place where it may trap. */
+__asm__(".text\ntry_read:\n\trdgsbase %rax\ntry_read_end:\n\tret\n");
+extern const void *try_read(void);
+extern const char try_read_end[];
 
 /* Does RDGSBASE exist, and is GS base what the kernel was told? */
 static bool try_it(void)
 {
-	struct sigaction sa = { .sa_handler = on_ill }, old;
-	const void *base = &found;
-	bool works = false;
+	struct trap_site site = { .insn = (u64)try_read, .resume = (u64)try_read_end, .vector = 0xff };
+	const void *base = &found, *got;
 
-	if (syscall(SYS_arch_prctl, ARCH_SET_GS, base) < 0 || sigaction(SIGILL, &sa, &old) < 0)
+	if (syscall(SYS_arch_prctl, ARCH_SET_GS, base) < 0)
 		return false;
-	if (!sigsetjmp(not_there, 1))
-		works = gsbase_read() == base;
-	sigaction(SIGILL, &old, NULL);
-	return works;
+	trap_install();
+	trap_armed = &site;
+	got = try_read();
+	trap_armed = NULL;
+	return site.vector == 0xff && got == base;
 }
 
 static void probe(void)

@@ -17,9 +17,6 @@ void jit_signal_setup(struct vcpu *v);
 /* @v goes away: signals on this thread are no longer its own. */
 void jit_signal_forget(const struct vcpu *v);
 
-/* For another owner of these signals: true if it was ours and @ucontext was changed. */
-bool jit_signal(void *ucontext);
-
 /* jit.c: @pc is in translated code of @v: *ret_pc is where to resume. */
 bool jit_fault(struct vcpu *v, u64 pc, u64 *ret_pc);
 

@@ -11,12 +11,13 @@
 #include "base/compiler.h"
 
 _Thread_local struct trap_site *volatile trap_armed;
+_Thread_local bool (*trap_other)(void *ucontext);
 
 static const int signals[] = { SIGILL, SIGFPE, SIGSEGV, SIGBUS };
 static struct sigaction replaced[array_len(signals)];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-bool trap_signal(void *ucontext)
+static bool at_armed_site(void *ucontext)
 {
 	greg_t *g = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
 	struct trap_site *s = trap_armed;
@@ -33,7 +34,7 @@ static void on_signal(int sig, siginfo_t *si, void *uc)
 {
 	unsigned k = 0;
 
-	if (trap_signal(uc))
+	if (at_armed_site(uc) || (trap_other && trap_other(uc)))
 		return;
 	while (signals[k] != sig)
 		k++;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * trap.h - catching the host exceptions of one expected instruction
+ * trap.h - the host's exceptions: those of one expected instruction, and of translated code
  *
  * Apart from stub.c because <signal.h> and insn.h both define REG_RIP.
  */
@@ -19,10 +19,10 @@ struct trap_site {
 
 extern _Thread_local struct trap_site *volatile trap_armed; /* NULL: none */
 
+/* Asked about traps of this thread at other places: true if it was its own and @ucontext was changed. */
+extern _Thread_local bool (*trap_other)(void *ucontext);
+
 /* Handlers for SIGILL, SIGFPE, SIGSEGV and SIGBUS; what is not ours goes to the ones replaced. */
 void trap_install(void);
-
-/* For another owner of these signals: true if an armed site took it and @ucontext was changed. */
-bool trap_signal(void *ucontext);
 
 #endif
