@@ -3,6 +3,7 @@
 #include "base/test.h"
 #include "blk/file_int.h"
 #include "blk/fmt.h"
+#include "blk/vmdk.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -311,4 +312,34 @@ TEST(formats_past_the_page_cache_agree_with_the_model)
 		}
 	}
 	direct = 0;
+}
+
+/* What the heap held before, for whoever uses memory without clearing it. */
+static void dirty_heap(size_t size)
+{
+	void *p[8];
+
+	for (unsigned i = 0; i < array_len(p); i++) {
+		p[i] = malloc(size);
+		memset(p[i], 'x', size);
+	}
+	for (unsigned i = 0; i < array_len(p); i++)
+		free(p[i]);
+}
+
+TEST(a_sparse_vmdk_without_a_descriptor_names_nothing)
+{
+	struct loop *l = loop_new(&err);
+	int fd = fd_memfd("image", 512);
+	struct blk *f = image_open_file(l, dup(fd), true, &err);
+	static struct image_info i;
+
+	CHECK(!fd_pwrite_full(fd, "KDMV", 4, 0));
+	dirty_heap(sizeof(struct vmdk_desc));
+	CHECK_EQ(image_peek(f, IMAGE_VMDK, &i, &err), 0);
+	CHECK_EQ(i.backing[0], '\0');
+	CHECK_EQ(i.variant[0], '\0');
+	blk_close(f);
+	close(fd);
+	loop_free(l);
 }

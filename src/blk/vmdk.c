@@ -86,7 +86,6 @@ int vmdk_parse_text(char *text, struct vmdk_desc *d, struct err *e)
 {
 	char *save = NULL;
 
-	memset(d, 0, sizeof *d);
 	e->code = 0;
 	TRY(parse_parent(text, d, e));
 	if (strstr(text, "createType=\""))
@@ -108,7 +107,7 @@ int vmdk_parse_text(char *text, struct vmdk_desc *d, struct err *e)
 	return d->nr ? 0 : bad(e, "the descriptor lists no extents");
 }
 
-/* The descriptor in @file, whatever kind of file that is. */
+/* The descriptor in @file, whatever kind of file that is; a sparse one may have none. */
 static int read_desc(struct blk *file, struct vmdk_desc *d, bool *ret_inside, struct err *e)
 {
 	u8 h[512];
@@ -116,6 +115,7 @@ static int read_desc(struct blk *file, struct vmdk_desc *d, bool *ret_inside, st
 	char *text;
 	int r = fio_read_below(file, 0, h, sizeof h);
 
+	memset(d, 0, sizeof *d);
 	if (r)
 		return err_set(e, -r, "vmdk: cannot read the header: %s", strerror(-r));
 	if (!vmdk_probe(h, sizeof h))

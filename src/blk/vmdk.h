@@ -40,6 +40,7 @@ struct vmdk {
 	u64 grain_at;
 };
 
+/* @d is all zeroes. */
 int vmdk_parse_text(char *text, struct vmdk_desc *d, struct err *e) MUST_CHECK;
 
 /* vmdk_sparse.c */
