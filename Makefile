@@ -205,9 +205,12 @@ run: all
 # The same sources, compiled once more; the engine of translated code is left out (what a guest
 # does to it is the differential tester's and the guests').
 FUZZ := build/fuzz
-FUZZ_CFLAGS := $(filter-out -Werror,$(CFLAGS)) -w -O1 -fno-sanitize-recover=all \
+FUZZ_CFLAGS := $(filter-out -Werror -D_FORTIFY_SOURCE=2 -fstack-protector-strong,$(CFLAGS)) -w -O2 \
+	       -fsanitize=address,undefined -fno-sanitize-recover=all \
 	       -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -DLIBFUZZER
-FUZZ_SANITIZE := -fsanitize=fuzzer-no-link,address,undefined
+# Coverage of what is tested, not of what serves the tests.
+FUZZ_COVERAGE := -fsanitize=fuzzer-no-link
+FUZZ_RIG := disk_fuzz fake_disk mem_file no_engine target
 FUZZ_OBJS := $(patsubst src/%,$(FUZZ)/obj/%.o,$(filter-out src/cpu/soft/%,$(filter %.c,$(SRCS))))
 FUZZ_PROGS := $(addprefix $(FUZZ)/,parse-fuzz peer-fuzz state-fuzz disk-fuzz dev-fuzz api-fuzz)
 
@@ -215,12 +218,13 @@ $(FUZZ)/obj/disk/mount.c.o: FUZZ_CFLAGS += -isystem /usr/include/fuse3
 $(FUZZ)/obj/%.c.o: src/%.c
 	$(call say,FUZZ)
 	$(Q)mkdir -p $(@D)
-	$(Q)clang $(FUZZ_CFLAGS) $(FUZZ_SANITIZE) -c -o $@ $<
+	$(Q)clang $(FUZZ_CFLAGS) $(FUZZ_COVERAGE) -c -o $@ $<
 
+$(FUZZ_RIG:%=$(FUZZ)/obj/tests/%.c.o): FUZZ_COVERAGE :=
 $(FUZZ)/obj/tests/%.c.o: tests/fuzz/%.c
 	$(call say,FUZZ)
 	$(Q)mkdir -p $(@D)
-	$(Q)clang $(FUZZ_CFLAGS) $(FUZZ_SANITIZE) -c -o $@ $<
+	$(Q)clang $(FUZZ_CFLAGS) $(FUZZ_COVERAGE) -c -o $@ $<
 
 $(FUZZ)/libvireo.a: $(FUZZ_OBJS)
 	$(call say,AR)

@@ -24,6 +24,13 @@
 #define container_of(p, T, m) ((T *)((char *)(p)-offsetof(T, m)))
 #define array_len(a)          (sizeof(a) / sizeof((a)[0]))
 
+/* A bound on work or memory: what users get, and what fuzzers do, who have millions of inputs. */
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+#define FUZZ_LESS(real, fuzzing) (fuzzing)
+#else
+#define FUZZ_LESS(real, fuzzing) (real)
+#endif
+
 /* Propagate a non-zero result of a step that failed (0 is success). */
 #define TRY(x)                                                                                     \
 	do {                                                                                       \

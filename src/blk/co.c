@@ -116,20 +116,45 @@ static void first(void)
 	__builtin_unreachable();
 }
 
+static void *map_stack(void)
+{
+	void *p = mmap(NULL, CO_STACK, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	if (mprotect(p, (size_t)sysconf(_SC_PAGESIZE), PROT_NONE)) {
+		munmap(p, CO_STACK);
+		return NULL;
+	}
+	return p;
+}
+
+#define SPARES FUZZ_LESS(0, 16) /* stacks kept: mapping them is most of a small input's work */
+
+static _Thread_local struct {
+	void *stack[16];
+	unsigned nr;
+} spare;
+
+static void *get_stack(void)
+{
+	return spare.nr ? spare.stack[--spare.nr] : map_stack();
+}
+
+static void put_stack(void *p)
+{
+	if (spare.nr == SPARES)
+		munmap(p, CO_STACK);
+	else
+		spare.stack[spare.nr++] = p;
+}
+
 int co_init(struct co *c)
 {
-	long page = sysconf(_SC_PAGESIZE);
-
-	c->stack = mmap(NULL, CO_STACK, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-	if (c->stack == MAP_FAILED) {
-		c->stack = NULL;
+	c->stack = get_stack();
+	if (!c->stack)
 		return -ENOMEM;
-	}
-	if (mprotect(c->stack, (size_t)page, PROT_NONE)) {
-		co_fini(c);
-		return -ENOMEM;
-	}
 #ifdef __SANITIZE_THREAD__
 	c->fiber = __tsan_create_fiber(0);
 #endif
@@ -143,7 +168,7 @@ void co_fini(struct co *c)
 #ifdef __SANITIZE_THREAD__
 	__tsan_destroy_fiber(c->fiber);
 #endif
-	munmap(c->stack, CO_STACK);
+	put_stack(c->stack);
 	c->stack = NULL;
 }
 

@@ -15,11 +15,7 @@
 #define SLOT_INACTIVE 0x0000deadu
 #define STRIPES	      4000u
 #define ITER_MIN      1000u
-#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-#define ITER_MAX 16u
-#else
-#define ITER_MAX (16u << 20) /* over all slots: some seconds */
-#endif
+#define ITER_MAX FUZZ_LESS(16u << 20, 16u) /* over all slots: some seconds */
 #define KEY_MAX	      64u
 
 enum { OFF_VERSION = 6, OFF_CIPHER = 8, OFF_MODE = 40, OFF_HASH = 72, OFF_PAYLOAD = 104,

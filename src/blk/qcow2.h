@@ -81,13 +81,8 @@ struct slice {
 	struct slice *hash_next, *newer, *older;
 };
 
-#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-#define Q_SLICES	64u
-#define Q_MAX_SNAPSHOTS 64u
-#else
-#define Q_SLICES	1024u
-#define Q_MAX_SNAPSHOTS 65536u
-#endif
+#define Q_SLICES	FUZZ_LESS(1024u, 16u)
+#define Q_MAX_SNAPSHOTS FUZZ_LESS(65536u, 64u)
 #define Q_HASH	 2048u
 
 struct q_free {

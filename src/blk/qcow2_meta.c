@@ -11,7 +11,7 @@
 #define DIRTY_MAX (Q_SLICES * 3 / 4)
 #define FREES_MAX 65536u
 #define BATCH	  32
-#define SCAN_MAX  BIT_ULL(27) /* used clusters passed over in search of a free one */
+#define SCAN_MAX  FUZZ_LESS(BIT_ULL(27), BIT_ULL(16)) /* used clusters passed over in search of a free one */
 
 /* -- cache ------------------------------------------------------------------------------- */
 

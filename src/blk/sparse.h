@@ -18,7 +18,7 @@
 
 #define SPARSE_NONE 0	       /* no block: reads as what is below, or as zeroes */
 #define SPARSE_ZERO 1	       /* no block: reads as zeroes */
-#define SPARSE_MAX  (1u << 25) /* blocks of one disk */
+#define SPARSE_MAX  FUZZ_LESS(1u << 25, 1u << 14) /* blocks of one disk */
 
 struct sparse {
 	struct blk *file;

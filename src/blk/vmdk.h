@@ -7,7 +7,7 @@
 
 #define VMDK_EXTENTS  IMAGE_EXTENTS
 #define VMDK_NO_PARENT 0xffffffffu
-#define VMDK_TEXT_MAX (1u << 20)
+#define VMDK_TEXT_MAX FUZZ_LESS(1u << 20, 1u << 14)
 
 enum vmdk_kind { VMDK_FLAT, VMDK_SPARSE, VMDK_ZERO };
 

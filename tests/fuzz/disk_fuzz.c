@@ -128,6 +128,12 @@ static void maintain(struct blk *b)
 	}
 }
 
+/* The larger files are, the longer an input takes; some formats begin with megabytes. */
+static u64 file_max(enum image_format f)
+{
+	return f == IMAGE_VHDX ? MEM_FILE_MAX : 4 << 20;
+}
+
 /* Deriving a key takes long: most images are tried without the passphrase. */
 static const char *secret_for(enum image_format f)
 {
@@ -141,7 +147,7 @@ static void try_image(const u8 *p, size_t n, enum image_format f)
 	static struct image_info info;
 	char name[IMAGE_NAME_MAX];
 	struct err e = { 0 };
-	struct blk *b = mem_file_open(loop, p, n, next_random);
+	struct blk *b = mem_file_open(loop, p, n, file_max(f), next_random);
 
 	if (!image_peek(b, f, &info, &e))
 		for (unsigned i = 0; i < info.nr_extent && i < 2; i++)
@@ -306,7 +312,7 @@ static size_t make_seed(const struct seed *s, u8 *image)
 {
 	struct image_opts o = { .no_backing = true, .secret = "sesame" };
 	struct err e = { 0 };
-	struct blk *b = mem_file_open(loop, NULL, 0, next_random);
+	struct blk *b = mem_file_open(loop, NULL, 0, file_max(s->f), next_random);
 	size_t n;
 
 	if (image_create(b, s->f, &s->c, &e) || !(b = image_open(b, s->f, &o, &e))) {

@@ -13,6 +13,7 @@
 
 static struct mem_file {
 	struct blk b;
+	u64 max;
 	u64 (*rnd)(void);
 	struct blk_req *head, **tail;
 } file;
@@ -33,13 +34,13 @@ static void touch(u64 at, u64 len)
 
 static void clear(u64 at, u64 end)
 {
-	while (at < end) {
-		u64 n = PAGE - at % PAGE;
+	for (u32 i = 0; i < nr_used; i++) {
+		u64 first = (u64)list[i] * PAGE, last = first + PAGE;
 
-		n = n < end - at ? n : end - at;
-		if (used[at / PAGE])
-			memset(data + at, 0, n);
-		at += n;
+		first = first > at ? first : at;
+		last = last < end ? last : end;
+		if (first < last)
+			memset(data + first, 0, last - first);
 	}
 }
 
@@ -72,7 +73,7 @@ static int perform(const struct blk_req *r)
 	}
 	if (r->op == BLK_FLUSH || (r->op == BLK_DISCARD && r->offset >= MEM_FILE_MAX))
 		return 0;
-	if (end > MEM_FILE_MAX && r->op != BLK_DISCARD)
+	if (end > file.max && r->op != BLK_DISCARD)
 		return ENOSPC;
 	end = end < MEM_FILE_MAX ? end : MEM_FILE_MAX;
 	if (r->op == BLK_WRITE)
@@ -108,7 +109,7 @@ static void mem_wait(struct blk *b)
 
 static int mem_resize(struct blk *b, u64 size, struct err *e)
 {
-	if (size > MEM_FILE_MAX)
+	if (size > file.max)
 		return err_set(e, ENOSPC, "image: larger than the test allows");
 	clear(size, MEM_FILE_MAX);
 	b->info.size = size;
@@ -130,7 +131,7 @@ static const struct blk_driver mem_driver = {
 
 static u64 unpack(const u8 *p, size_t n)
 {
-	u64 size = n < 4 ? 0 : rd_le32(p) % (MEM_FILE_MAX + 1);
+	u64 size = n < 4 ? 0 : rd_le32(p) % (file.max + 1);
 
 	for (size_t i = 4; n >= 10 && i <= n - 6;) {
 		u64 at = rd_le32(p + i), len = rd_le16(p + i + 4);
@@ -146,7 +147,7 @@ static u64 unpack(const u8 *p, size_t n)
 	return size;
 }
 
-struct blk *mem_file_open(struct loop *l, const u8 *p, size_t n, u64 (*rnd)(void))
+struct blk *mem_file_open(struct loop *l, const u8 *p, size_t n, u64 max, u64 (*rnd)(void))
 {
 	while (nr_used) {
 		u32 i = list[--nr_used];
@@ -154,7 +155,7 @@ struct blk *mem_file_open(struct loop *l, const u8 *p, size_t n, u64 (*rnd)(void
 		memset(data + (size_t)i * PAGE, 0, PAGE);
 		used[i] = false;
 	}
-	file = (struct mem_file){ .rnd = rnd, .tail = &file.head };
+	file = (struct mem_file){ .max = max, .rnd = rnd, .tail = &file.head };
 	blk_init(&file.b, &mem_driver, l, NULL);
 	file.b.growable = file.b.zero_tail = true;
 	file.b.info = (struct blk_info){ .size = unpack(p, n), .block_size = 1, .discard = true };

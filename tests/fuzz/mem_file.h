@@ -2,8 +2,7 @@
 /*
  * mem_file.h - a file in memory for an image to stand on, made for fuzzing
  *
- * Serves requests late and out of order, as the random numbers it is given say, and
- * keeps them within MEM_FILE_MAX bytes. One at a time.
+ * Serves requests late and out of order, as the random numbers it is given say. One at a time.
  */
 #ifndef FUZZ_MEM_FILE_H
 #define FUZZ_MEM_FILE_H
@@ -17,8 +16,11 @@
  * little endian, 32 and 16 bits) and that many bytes. What makes no sense is left out.
  */
 
-/* A node with the sparse image @p as its contents; blk_close() it. */
-struct blk *mem_file_open(struct loop *l, const u8 *p, size_t n, u64 (*rnd)(void));
+/*
+ * A node with the sparse image @p as its contents; blk_close() it. It has and gets at most @max
+ * bytes, no more than MEM_FILE_MAX.
+ */
+struct blk *mem_file_open(struct loop *l, const u8 *p, size_t n, u64 max, u64 (*rnd)(void));
 /* What is in the node opened last as a sparse image: its length, 0 if @cap is too small. */
 size_t mem_file_pack(u8 *p, size_t cap);
 
