@@ -156,6 +156,8 @@ struct slice *q_cached(struct qcow2 *q, u64 off);
 int q_get_slice(struct qcow2 *q, u64 off, enum slice_kind kind, struct slice **ret) MUST_CHECK;
 void q_dirty(struct qcow2 *q, struct slice *s);
 int q_get_ref(struct qcow2 *q, u64 index, u64 *ret) MUST_CHECK;
+/* From @index on, at most @max: *ret_n of them, at least one; if they cannot be read, so many. */
+int q_get_refs(struct qcow2 *q, u64 index, unsigned max, u64 *ret, unsigned *ret_n) MUST_CHECK;
 int q_add_ref(struct qcow2 *q, u64 index, i64 by) MUST_CHECK;
 int q_set_ref(struct qcow2 *q, u64 index, u64 v) MUST_CHECK;
 /* At most @want clusters in a row, at least one. */

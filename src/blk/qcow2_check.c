@@ -280,35 +280,45 @@ static void count_refcounts(struct walk *w)
 
 /* -- comparing, repairing --------------------------------------------------------------- */
 
+/* Cluster @i has another refcount than references. */
+static int differs(struct walk *w, u64 i, u64 found, u64 want, bool fix_leaks)
+{
+	if (found < want) {
+		say(w, true, "cluster %#llx: refcount %llu, but %llu references",
+		    (unsigned long long)i, (unsigned long long)found, (unsigned long long)want);
+	} else if (want < UINT16_MAX) {
+		w->c->leaks++;
+		say(w, false, "cluster %#llx: leaked: refcount %llu, %llu references",
+		    (unsigned long long)i, (unsigned long long)found, (unsigned long long)want);
+		if (fix_leaks) {
+			TRY(q_set_ref(w->q, i, want));
+			w->c->leaks--;
+			w->c->leaks_fixed++;
+		}
+	}
+	return 0;
+}
+
 static int compare(struct walk *w, bool fix_leaks)
 {
 	struct qcow2 *q = w->q;
-	u64 end = align_up(w->n, BIT_ULL(q->block_bits)), found;
+	u64 end = align_up(w->n, BIT_ULL(q->block_bits)), found[64];
+	unsigned n;
 
-	for (u64 i = 0; i < end; i++) {
-		u64 want = i < w->n ? w->refs[i] : 0;
-		int r = q_get_ref(q, i, &found);
+	for (u64 i = 0; i < end; i += n) {
+		int r = q_get_refs(q, i, array_len(found), found, &n);
 
 		if (r == -EIO && q->broken) { /* a block where none can be */
 			q->broken = false;
-			found = 0;
+			memset(found, 0, sizeof found);
 		} else if (r) {
 			return r;
 		}
-		if (found < want) {
-			say(w, true, "cluster %#llx: refcount %llu, but %llu references",
-			    (unsigned long long)i, (unsigned long long)found,
-			    (unsigned long long)want);
-		} else if (found > want && want < UINT16_MAX) {
-			w->c->leaks++;
-			say(w, false, "cluster %#llx: leaked: refcount %llu, %llu references",
-			    (unsigned long long)i, (unsigned long long)found,
-			    (unsigned long long)want);
-			if (fix_leaks) {
-				TRY(q_set_ref(q, i, want));
-				w->c->leaks--;
-				w->c->leaks_fixed++;
-			}
+		for (unsigned k = 0; k < n; k++) {
+			u64 want = i + k < w->n ? w->refs[i + k] : 0;
+
+			if (found[k] != want)
+				TRY(differs(w, i + k, found[k], want, fix_leaks));
 		}
 	}
 	return 0;
@@ -390,7 +400,7 @@ static int begin(struct walk *w, struct qcow2 *q, struct image_check *c)
 	w->n = align_up(q->f.b.base->info.size, q->cluster_size) >> q->h.cluster_bits;
 	if (w->n > MAX_CLUSTERS)
 		return -EFBIG;
-	w->budget = w->n * (q->cluster_size / q->entry) * (1 + snaps) + (1u << 23);
+	w->budget = w->n * (q->cluster_size / q->entry) * (1 + snaps) + MIN_BUDGET;
 	w->refs = calloc(w->n + 1, sizeof *w->refs);
 	w->table = malloc(q->cluster_size);
 	return w->refs && w->table ? 0 : -ENOMEM;

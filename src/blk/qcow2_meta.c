@@ -200,6 +200,19 @@ int q_get_ref(struct qcow2 *q, u64 index, u64 *ret)
 	return 0;
 }
 
+int q_get_refs(struct qcow2 *q, u64 index, unsigned max, u64 *ret, unsigned *ret_n)
+{
+	u64 per = refs_per_slice(q), in = index % per;
+	unsigned n = per - in < max ? (unsigned)(per - in) : max;
+	struct slice *s;
+
+	*ret_n = n;
+	TRY(ref_slice(q, index, &s));
+	for (unsigned i = 0; i < n; i++)
+		ret[i] = s ? ref_in(q, s->data, in + i) : 0;
+	return 0;
+}
+
 int q_set_ref(struct qcow2 *q, u64 index, u64 v)
 {
 	struct slice *s;
