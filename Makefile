@@ -172,6 +172,12 @@ check: deps
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) progs guests $(TEST_PROGS)
 	$(Q)tests/run
 
+# What .ci/run does: check, and a minute of every fuzz target as one more suite.
+check-all: deps
+	$(Q)tools/deps check && tools/deps fuzz
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) progs guests $(TEST_PROGS) fuzz-progs
+	$(Q)tests/run --fuzz
+
 # The differential tester over every class and tier, ten million instructions and more.
 nd-long: $B/nd
 	$(Q)ND_COUNT=$(or $(COUNT),2500000) ND_SEED=$(or $(SEED),7000000000) ND_KEEP=1 ND_CLASSES=1 \
@@ -266,11 +272,11 @@ asan tsan:
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
-	@echo "targets: all run check lab check-quick nd-long bench asan tsan lint fuzz clean"
+	@echo "targets: all run check check-all lab check-quick nd-long bench asan tsan lint fuzz clean"
 
 clean:
 	rm -rf build
 
-.PHONY: guests nd-long all bench fuzz fuzz-progs check-fuzz progs deps check check-quick check-vector-free check-layers check-headers run asan tsan help clean
+.PHONY: guests nd-long all bench fuzz fuzz-progs check-fuzz progs deps check check-all check-quick check-vector-free check-layers check-headers run asan tsan help clean
 .SECONDARY:
 -include $(wildcard $O/cmd/*.d $O/tests/fuzz/*.d) $(wildcard $(FUZZ)/obj/*/*.d $(FUZZ)/obj/*/*/*.d) $(OBJS:.o=.d) $(ND_OBJS:.o=.d) $(LOCKSTEP_OBJS:.o=.d) $(SNAP_OBJS:.o=.d) $(patsubst src/%,$O/%.d,$(TSTS))
