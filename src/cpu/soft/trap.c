@@ -10,6 +10,9 @@
 
 #include "base/compiler.h"
 
+#define UD_TRIES  4
+#define UD_CYCLES (1u << 25) /* between two tries; some 10 ms */
+
 _Thread_local struct trap_site *volatile trap_armed;
 _Thread_local bool (*trap_other)(void *ucontext);
 
@@ -30,10 +33,30 @@ static bool at_armed_site(void *ucontext)
 	return true;
 }
 
+/*
+ * Some hypervisors emulate an instruction that meets a page they have not mapped yet, go on with the next
+ * one, and end that in #UD if their emulator does not know it, up to twice. #UD counts when it stays.
+ */
+static bool may_be_the_hosts(const siginfo_t *si, u64 pc)
+{
+	static _Thread_local u64 last, when; /* TSC */
+	static _Thread_local unsigned n;
+	u64 now = __builtin_ia32_rdtsc();
+
+	if (si->si_signo != SIGILL || si->si_code <= 0)
+		return false;
+	n = pc == last && now - when < UD_CYCLES ? n + 1 : 0;
+	last = n < UD_TRIES ? pc : 0;
+	when = now;
+	return n < UD_TRIES;
+}
+
 static void on_signal(int sig, siginfo_t *si, void *uc)
 {
 	unsigned k = 0;
 
+	if (may_be_the_hosts(si, (u64)((ucontext_t *)uc)->uc_mcontext.gregs[REG_RIP]))
+		return;
 	if (at_armed_site(uc) || (trap_other && trap_other(uc)))
 		return;
 	while (signals[k] != sig)
