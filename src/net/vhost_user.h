@@ -22,7 +22,7 @@ struct loop;
 struct vhost_user;
 
 #define VHOST_WAIT_MS	 2000
-#define VHOST_QUEUES_MAX 8
+#define VHOST_QUEUES_MAX FUZZ_LESS(8, 3)
 #define VHOST_RAM_MAX	 4
 #define VHOST_CONFIG_MAX 256
 

@@ -24,9 +24,8 @@ enum { FIN = 1, SYN = 2, ACK = 16 };
 static struct {
 	struct clock_fake clock;
 	struct net_port lower, *port;
-	struct mmds *m; /* kept from input to input, with its data */
+	struct mmds *m, *kept[2]; /* one of each version, from input to input, with its data */
 	bool other_data;
-	unsigned version;
 	u64 seed;
 	unsigned frames;
 	bool full;                  /* the NIC has no room */
@@ -218,7 +217,7 @@ static void operate(struct fuzz_in *in)
 	}
 }
 
-static void make_service(unsigned version)
+static struct mmds *make_service(unsigned version)
 {
 	static const char data[] =
 		"{\"a\":{\"b\":\"text\",\"n\":5,\"c\":{\"d\":\"e\"}},\"l\":[1,2],"
@@ -230,17 +229,23 @@ static void make_service(unsigned version)
 			      .random = random_bytes,
 			      .imds_compat = version == 1 };
 	char text[6000];
+	struct mmds *m;
 	struct err e;
 
 	memset(text, 'x', sizeof text);
 	memcpy(text, data, sizeof data - 1);
 	memcpy(text + sizeof text - 2, "\"}", 2);
-	mmds_free(s.m);
 	s.seed = 42;
-	s.m = mmds_new(&c, &e);
-	if (!s.m || mmds_set(s.m, text, sizeof text, &e))
+	m = mmds_new(&c, &e);
+	if (!m || mmds_set(m, text, sizeof text, &e))
 		fuzz_broken("mmds: cannot be made");
-	s.version = version;
+	return m;
+}
+
+static void forget(unsigned version)
+{
+	mmds_free(s.m);
+	s.kept[version - 1] = NULL;
 	s.other_data = false;
 }
 
@@ -248,8 +253,9 @@ static void start(unsigned version)
 {
 	struct err e;
 
-	if (version != s.version || s.other_data)
-		make_service(version);
+	if (!s.kept[version - 1])
+		s.kept[version - 1] = make_service(version);
+	s.m = s.kept[version - 1];
 	clock_fake_init(&s.clock);
 	s.lower = (struct net_port){ .send = net_send, .can_receive = net_can_receive };
 	s.seed = 42;
@@ -276,6 +282,8 @@ int mmds_run(const u8 *p, size_t len, struct err *e UNUSED)
 	mmds_port_free(s.port);
 	if (s.clock.nr)
 		fuzz_broken("mmds: a timer is left");
+	if (s.other_data)
+		forget(1 + (unsigned)(s.m == s.kept[1]));
 	return 0;
 }
 

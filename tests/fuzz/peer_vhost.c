@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define OPS    48
-#define RINGS  0x40000u /* bytes of shadow rings, all of them */
+#define RINGS  (VHOST_QUEUES_MAX * 0x8000u) /* bytes of shadow rings, all of them */
 #define HEADER 12u
 #define QUEUES 2u
 
