@@ -19,12 +19,12 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-static int open_memfd(void)
+static int open_memfd(const char *name)
 {
-	int fd = memfd_create("vireo-code", MFD_CLOEXEC | MFD_EXEC);
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_EXEC);
 
 	if (fd < 0 && errno == EINVAL) /* older than MFD_EXEC: executable by default */
-		fd = memfd_create("vireo-code", MFD_CLOEXEC);
+		fd = memfd_create(name, MFD_CLOEXEC);
 	return fd;
 }
 
@@ -59,13 +59,23 @@ static bool map_twice(struct codebuf *ret, int fd, size_t size)
 	return false;
 }
 
+static const char *const dirs[] = { "/dev/shm", "/var/tmp", "/tmp" };
+
+int codebuf_file(const char *name)
+{
+	int fd = open_memfd(name);
+
+	for (size_t i = 0; i < array_len(dirs) && fd < 0; i++)
+		fd = open_tmp(dirs[i]);
+	return fd < 0 ? -errno : fd;
+}
+
 int codebuf_new(struct codebuf *ret, size_t size, struct err *e)
 {
-	static const char *const dirs[] = { "/dev/shm", "/var/tmp", "/tmp" };
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
 	size = (size + page - 1) & ~(page - 1);
-	if (map_twice(ret, open_memfd(), size))
+	if (map_twice(ret, open_memfd("vireo-code"), size))
 		return 0;
 	for (size_t i = 0; i < array_len(dirs); i++)
 		if (map_twice(ret, open_tmp(dirs[i]), size))

@@ -29,6 +29,9 @@ void pages_populate(void *at, size_t bytes);
 /* Bytes [from, to) are about to be used, by both mappings: one call instead of two faults for each page. */
 void codebuf_populate(const struct codebuf *b, size_t from, size_t to);
 
+/* An empty file without a name, of the same kind: the caller's descriptor, or -errno. */
+int codebuf_file(const char *name) MUST_CHECK;
+
 /* The executable address of a byte written at @p (inside rw). */
 static inline const u8 *codebuf_rx(const struct codebuf *b, const u8 *p)
 {

@@ -48,15 +48,14 @@ struct regions {
 
 /* One address space at one privilege. */
 struct table {
-	u8 *map;	/* reservation: jump table, then translation table */
 	u64 *e;		/* translation entries, by table_entry(); gs base */
-	u64 *jt;	/* jump table */
+	u64 *jt;	/* jump table, directly below */
 	u8 id;		/* index in jit.table */
 	u16 pcid;	/* user tables: whose */
 	u64 used;	/* tick of last use, for replacement */
 	u32 nr_log, nr_jlog, nr_njlog;
 	bool log_full, jlog_full, njlog_full;
-	bool filled; /* jt holds addresses: false until the table is used */
+	bool any; /* e may hold entries */
 	struct regions entries; /* with entries from large pages: INVLPG clears the whole region */
 	u32 log[NR_LOG];     /* indexes of non-global entries */
 	u16 jlog[NR_JLOG];
@@ -152,9 +151,11 @@ struct jit {
 	const u8 *miss, *slow, *exit_interp, *exit_poll, *exit_chain, *call_t0, *call_t0_end;
 	const u8 *rep, *fault_exit;
 
+	u8 *tables; /* reservation: where these lie (tlb.c) */
 	struct table *table[NR_TABLES];
 	struct table *home; /* always empty: where a thread finds itself after it was away, if gs base
 			     * can be lost (gsbase.h); NULL if it can't */
+	bool lends_base; /* it can */
 	unsigned user; /* index of the current user table */
 	u64 tick;
 

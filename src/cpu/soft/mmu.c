@@ -14,7 +14,7 @@
 #include "cpu/soft/tlb.h"
 #include "cpu/soft/walk.h"
 
-#include <stdlib.h>
+#include <sys/mman.h>
 
 #define NR_ENTRIES 1024
 #define KEY_VALID  BIT_ULL(2)
@@ -44,16 +44,18 @@ struct mmu {
 
 struct mmu *mmu_new(void)
 {
-	struct mmu *m = calloc(1, sizeof *m);
+	struct mmu *m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (m)
-		m->phys_bits = (u8)cpu_model_phys_bits();
+	if (m == MAP_FAILED)
+		return NULL;
+	m->phys_bits = (u8)cpu_model_phys_bits();
 	return m;
 }
 
 void mmu_free(struct mmu *m)
 {
-	free(m);
+	if (m)
+		munmap(m, sizeof *m);
 }
 
 u8 mmu_phys_bits(const struct vcpu *v)

@@ -43,14 +43,13 @@ struct vec_stub {
 
 struct vec_stub *vec_new(struct err *e)
 {
-	struct vec_stub *s = aligned_alloc(64, (sizeof(*s) + 63) & ~(size_t)63);
+	struct vec_stub *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	void *p;
 
-	if (!s) {
+	if (s == MAP_FAILED) {
 		err_set(e, ENOMEM, "vcpu: no memory for instruction stubs");
 		return NULL;
 	}
-	memset(s, 0, sizeof(*s));
 	p = mmap(NULL, 3 * STUB_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p != MAP_FAILED)
 		s->guarded = p;
@@ -74,7 +73,7 @@ void vec_free(struct vec_stub *s)
 	codebuf_free(&s->code);
 	if (s->guarded)
 		munmap(s->guarded, 3 * STUB_PAGE);
-	free(s);
+	munmap(s, sizeof *s);
 }
 
 u8 *stub_edge(struct vec_stub *s)

@@ -13,77 +13,93 @@
 
 #include <errno.h>
 #include <immintrin.h>
-#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #define INDEX(va) (((va) >> 12) & (TABLE_ENTRIES - 1))
 
-static struct table *table_new(void)
-{
-	size_t span = JT_BYTES + TABLE_BYTES;
-	struct table *t = calloc(1, sizeof *t);
+/* In a row: struct table, jump table, translation table. What is not touched costs nothing. */
+#define TABLE_HEAD ((sizeof(struct table) + MEM_PAGE - 1) & ~(MEM_PAGE - 1))
+#define TABLE_SPAN (TABLE_HEAD + JT_BYTES + TABLE_BYTES)
 
-	if (!t)
-		return NULL;
-	t->map = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		      -1, 0);
-	if (t->map == MAP_FAILED) {
-		free(t);
-		return NULL;
-	}
-	t->jt = (void *)t->map;
-	t->e = (void *)(t->map + JT_BYTES);
-	return t;
+static unsigned nr_tables(const struct jit *j)
+{
+	return NR_TABLES + j->lends_base;
+}
+
+static struct table **table_at(struct jit *j, unsigned k)
+{
+	return k < NR_TABLES ? &j->table[k] : &j->home;
 }
 
 /*
- * Half a megabyte, which most tables never need. Translated code changes to the kernel's
- * table and to jr.user by itself: those are filled with the first one it runs in, on the CPU's own
- * thread, since it takes a good part of the time in which a snapshot is loaded.
+ * Half a megabyte of jump entries that all say j->miss: every table maps this file privately, so that
+ * memory holds once what no table has entered.
  */
-static void fill_jumps(const struct jit *j, struct table *t)
+static int jumps_file(const struct jit *j, struct err *e)
 {
-	if (t->filled)
-		return;
-	pages_populate(t->jt, JT_BYTES);
-	for (unsigned k = 0; k < JT_ENTRIES; k++)
-		t->jt[k] = (u64)j->miss;
-	t->filled = true;
+	u64 page[MEM_PAGE / 8];
+	struct iovec iov[JT_BYTES / sizeof page];
+	int fd = codebuf_file("vireo-jumps"), r;
+
+	for (unsigned k = 0; k < array_len(page); k++)
+		page[k] = (u64)j->miss;
+	for (unsigned k = 0; k < array_len(iov); k++)
+		iov[k] = (struct iovec){ page, sizeof page };
+	if (fd >= 0 && pwritev(fd, iov, array_len(iov), 0) == JT_BYTES)
+		return fd;
+	r = fd < 0 ? -fd : ENOSPC;
+	if (fd >= 0)
+		close(fd);
+	return err_set(e, r, "cpu: no memory for jump tables: %s", strerror(r));
+}
+
+static int table_new(struct jit *j, unsigned k, int jumps)
+{
+	u8 *map = j->tables + k * TABLE_SPAN;
+	struct table *t = (void *)map;
+
+	*table_at(j, k) = t;
+	t->id = (u8)k;
+	t->jt = (void *)(map + TABLE_HEAD);
+	t->e = (void *)(map + TABLE_HEAD + JT_BYTES);
+	return mmap(t->jt, JT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, jumps,
+		    0) == MAP_FAILED ?
+		       -errno :
+		       0;
 }
 
 int tables_new(struct jit *j, bool may_lose_base, struct err *e)
 {
-	for (unsigned k = 0; k < NR_TABLES; k++) {
-		j->table[k] = table_new();
-		if (j->table[k])
-			j->table[k]->id = (u8)k;
-		else
-			return err_set(e, ENOMEM, "cpu: no address space for translation tables");
-	}
-	j->user = T_USER;
-	if (!may_lose_base)
-		return 0;
-	j->home = table_new();
-	if (!j->home)
-		return err_set(e, ENOMEM, "cpu: no address space for translation tables");
-	fill_jumps(j, j->home);
-	madvise(j->home->e, TABLE_BYTES, MADV_HUGEPAGE); /* only read: the one page of zeroes */
-	return 0;
-}
+	int jumps, r = 0;
 
-static void table_free(struct table *t)
-{
-	if (!t)
-		return;
-	munmap(t->map, JT_BYTES + TABLE_BYTES);
-	free(t);
+	j->lends_base = may_lose_base;
+	j->tables = mmap(NULL, nr_tables(j) * TABLE_SPAN, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (j->tables == MAP_FAILED) {
+		j->tables = NULL;
+		return err_set(e, ENOMEM, "cpu: no address space for translation tables");
+	}
+	jumps = jumps_file(j, e);
+	if (jumps < 0)
+		return jumps;
+	for (unsigned k = 0; k < nr_tables(j) && !r; k++)
+		r = table_new(j, k, jumps);
+	close(jumps);
+	if (r)
+		return err_set(e, -r, "cpu: translation tables: %s", strerror(-r));
+	j->user = T_USER;
+	if (j->home) /* only read: the one page of zeroes */
+		madvise(j->home->e, TABLE_BYTES, MADV_HUGEPAGE);
+	return 0;
 }
 
 void tables_free(struct jit *j)
 {
-	for (unsigned k = 0; k < NR_TABLES; k++)
-		table_free(j->table[k]);
-	table_free(j->home);
+	if (j->tables)
+		munmap(j->tables, nr_tables(j) * TABLE_SPAN);
 }
 
 void tables_enter(struct vcpu *v)
@@ -113,9 +129,6 @@ void tables_select(struct vcpu *v)
 		return;
 	}
 	v->jr.active = j->table[k];
-	fill_jumps(j, v->jr.active);
-	fill_jumps(j, j->table[T_KERNEL]);
-	fill_jumps(j, j->table[j->user]);
 	gsbase_write(v->jr.active->e);
 }
 
@@ -155,6 +168,8 @@ static void jumps_fill(struct jit *j, u64 *at, u64 n)
 
 static void jumps_clear(struct jit *j, struct table *t)
 {
+	if (!t->nr_jlog && !t->jlog_full)
+		return;
 	if (t->jlog_full)
 		jumps_fill(j, t->jt, JT_ENTRIES);
 	for (unsigned k = 0; k < t->nr_jlog && !t->jlog_full; k++)
@@ -283,6 +298,7 @@ bool tlb_fill(struct vcpu *v, u64 va, enum access acc)
 	if (x.large)
 		regions_add(&t->entries, va, &x);
 	*table_entry(v->jit, t, INDEX(va)) = entry;
+	t->any = true;
 	v->jit->n_fills++;
 	return entry >= 2;
 }
@@ -292,9 +308,16 @@ bool tlb_fill_dirty(struct vcpu *v, u64 va)
 	return tlb_fill(v, va, ACC_R) && *table_entry(v->jit, v->jr.active, INDEX(va)) & 1;
 }
 
+static void drop_entries(struct table *t)
+{
+	if (t->any)
+		madvise(t->e, TABLE_BYTES, MADV_DONTNEED);
+	t->any = false;
+}
+
 static void drop_all(struct jit *j, struct table *t)
 {
-	madvise(t->e, TABLE_BYTES, MADV_DONTNEED);
+	drop_entries(t);
 	t->nr_log = 0;
 	t->log_full = false;
 	regions_clear(&t->entries);
@@ -304,7 +327,7 @@ static void drop_all(struct jit *j, struct table *t)
 static void drop_nonglobal(struct jit *j, struct table *t)
 {
 	if (t->log_full) {
-		madvise(t->e, TABLE_BYTES, MADV_DONTNEED);
+		drop_entries(t);
 		regions_clear(&t->entries);
 	} else {
 		for (unsigned k = 0; k < t->nr_log; k++)
@@ -332,6 +355,15 @@ static void drop_gigabyte(const struct jit *j, struct table *t, u64 idx)
 		madvise(t->e, (n - room) * 8, MADV_DONTNEED);
 }
 
+/* Only where there is one: the host need not find memory for what was never written. */
+static void drop_entry(struct jit *j, struct table *t, u64 idx)
+{
+	u64 *at = table_entry(j, t, idx);
+
+	if (t->any && *at)
+		*at = 0;
+}
+
 static void drop_page(struct jit *j, struct table *t, u64 la)
 {
 	u64 idx = INDEX(la);
@@ -341,7 +373,7 @@ static void drop_page(struct jit *j, struct table *t, u64 la)
 	else if (test_bit(t->entries.of_2m, la >> 21))
 		zero_bytes(table_entry(j, t, idx & ~511ull), 4096);
 	else
-		*table_entry(j, t, idx) = 0;
+		drop_entry(j, t, idx);
 	if (test_bit(t->exec_large.of_2m, la >> 21) || test_bit(t->exec_large.of_1g, la >> 30))
 		jumps_clear(j, t);
 	else if (test_bit(t->exec, la >> 12))
@@ -417,7 +449,6 @@ void tlb_switch_pcid(struct vcpu *v)
 	j->table[best]->pcid = pcid;
 	j->table[best]->used = ++j->tick;
 	j->user = best;
-	fill_jumps(j, j->table[best]);
 	v->jr.user = j->table[best];
 }
 
