@@ -62,10 +62,8 @@ static int set_caps(u64 keep)
 
 	/* The bounding set and the secure bits need a capability that goes with the rest. */
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	for (unsigned c = 0;
-	     !prctl(PR_CAPBSET_READ, c, 0, 0, 0) || prctl(PR_CAPBSET_READ, c, 0, 0, 0) == 1; c++)
-		if (!(keep >> c & 1))
-			prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
+	for (unsigned c = 0; keep >> c & 1 || !prctl(PR_CAPBSET_DROP, c, 0, 0, 0); c++)
+		; /* until there is no such, or we may not */
 	prctl(PR_SET_SECUREBITS, SECUREBITS, 0, 0, 0);
 	return syscall(SYS_capset, &h, d) ? -errno : 0;
 }

@@ -118,15 +118,11 @@ static void NORETURN broker(int sock, struct opener_rules *p)
 	const struct jail_spec jail = { .role = JAIL_OPENER, .bare = true, .max_files = 64 };
 	struct jail_report ignored;
 	struct err e;
-	sigset_t none;
 
 	/* The terminal's keys are the monitor's business; we end after it. */
 	setpgid(0, 0);
-	sigemptyset(&none);
-	for (int s = 1; s < NSIG; s++)
-		signal(s, SIG_DFL);
+	proc_default_signals();
 	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_NAME, "vireo-opener");
 	keep_only(sock, p);
 	if (jail_enter(&jail, &ignored, &e))

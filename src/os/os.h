@@ -174,6 +174,8 @@ struct proc {
 	int pidfd; /* readable when it has ended; watch it */
 };
 
+/* No handlers, nothing ignored or blocked of what is not a real-time signal: in a new process. */
+void proc_default_signals(void);
 /* Fails if the program cannot be executed, with the reason. */
 int proc_spawn(struct proc *p, const struct proc_spec *spec, struct err *e) MUST_CHECK;
 /* Wait, release. Return: exit status, or 128 + signal. */

@@ -61,12 +61,12 @@ static int child_fds(const struct proc_spec *s, int *report)
 	return 0;
 }
 
-static void child_signals(void)
+void proc_default_signals(void)
 {
 	struct sigaction dfl = { .sa_handler = SIG_DFL };
 	sigset_t none;
 
-	for (int i = 1; i < NSIG; i++)
+	for (int i = 1; i <= SIGSYS; i++)
 		sigaction(i, &dfl, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -83,7 +83,7 @@ static void NORETURN child(const struct proc_spec *s, int report, pid_t parent)
 		if (getppid() != parent)
 			_exit(127);
 	}
-	child_signals();
+	proc_default_signals();
 	err = s->cgroup_fd > 0 && write(s->cgroup_fd, "0", 1) != 1 ? -1 : child_fds(s, &report);
 	if (!err && s->fn)
 		exit(s->fn(s->ctx));
