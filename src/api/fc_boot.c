@@ -52,15 +52,12 @@ static int set_machine(struct fc *fc, const struct fc_machine *m, struct err *e)
 	if (!m->vcpus || m->vcpus > 32 || (m->smt && m->vcpus > 1 && m->vcpus % 2))
 		return err_set(e, EINVAL, "The number of vCPUs must be greater than 0, less than 32 "
 					  "and must be 1 or an even number if SMT is enabled.");
-	if (!m->mem_mib || (m->huge_pages == HUGE_2M && m->mem_mib % 2) || m->mem_mib >> 32)
+	if (!m->mem_mib || (m->huge_pages != HUGE_NONE && m->mem_mib % 2) || m->mem_mib >> 32)
 		return err_set(e, EINVAL, "The memory size (MiB) is either 0, or not a multiple of "
 					  "the configured page size.");
 	if (fc->has_balloon && fc->balloon.amount_mib > m->mem_mib)
 		return err_set(e, EINVAL, "The memory size (MiB) is smaller than the previously set "
 					  "balloon device target size.");
-	if (m->huge_pages == HUGE_2M)
-		return err_set(e, ENOTSUP, "huge_pages: 2M is not supported: want None or "
-					   "Transparent");
 	fc->machine = *m;
 	return 0;
 }

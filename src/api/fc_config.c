@@ -336,6 +336,7 @@ static int make(struct api *a, struct vm_config *c, struct err *e)
 	fc_make_cpu(fc, c);
 	c->memory = fc->machine.mem_mib << 20;
 	c->track_dirty = fc->machine.track_dirty;
+	c->huge_pages = fc->machine.huge_pages == HUGE_2M;
 	c->boot_timer = a->opts.boot_timer;
 	c->transport = a->opts.enable_pci ? CFG_TRANSPORT_PCI : CFG_TRANSPORT_MMIO;
 	c->reset_is_end = true;

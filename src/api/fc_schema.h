@@ -253,8 +253,9 @@ struct fc_snapshot_load {
 	struct fc_net_override net[CFG_NETS];
 	u32 nr_nets;
 	struct fc_vsock_override vsock;
-	u32 huge_pages;
+	u32 huge_pages; /* LOAD_HUGE_SNAPSHOT, or 1 + that of a machine */
 };
+#define LOAD_HUGE_SNAPSHOT 0
 enum {
 	LOAD_DIFF,
 	LOAD_DIRTY,

@@ -141,6 +141,7 @@ static void show_loaded(struct fc *fc, const struct vm_config *c)
 {
 	fc->machine.vcpus = (u8)c->nr_cpus;
 	fc->machine.mem_mib = c->memory >> 20;
+	fc->machine.huge_pages = c->huge_pages ? HUGE_2M : HUGE_NONE;
 	for (u32 i = 0; i < c->nr_disks; i++) {
 		struct fc_drive *d = &fc->drive[fc->nr_drives++];
 
@@ -241,11 +242,14 @@ static int open_all(struct api *a, const struct fc_snapshot_load *b, struct err 
 	a->load = (struct snapshot_load){ .state_fd = -1,
 					  .mem_fd = -1,
 					  .over_fd = -1,
+					  .pages_fd = -1,
 					  .track_dirty = b->track_dirty || b->diff,
 					  .advance_clocks = b->clock_realtime,
 					  .paused = !b->resume };
 	TRY(open_snapshot(a, b, e));
 	TRY(snapshot_read_config(a->load.state_fd, c, e));
+	if (b->huge_pages != LOAD_HUGE_SNAPSHOT)
+		c->huge_pages = b->huge_pages == 1 + HUGE_2M;
 	TRY(open_disks(a, c, e));
 	TRY(override_nets(b, c, e));
 	TRY(open_nets(a, c, e));

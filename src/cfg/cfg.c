@@ -11,6 +11,7 @@ void cfg_forget_open(struct vm_config *c)
 	c->kernel.fd = c->firmware.fd = c->serial_fd = c->vsock.fd = c->mmds.fd = -1;
 	c->control_fd = c->kvm_fd = c->perf_fd = -1;
 	c->ready_fd = c->restore.state_fd = c->restore.mem_fd = c->restore.over_fd = -1;
+	c->restore.pages_fd = -1;
 	for (unsigned i = 0; i < CFG_INITRDS; i++)
 		c->initrd[i].fd = -1;
 	for (unsigned i = 0; i < CFG_DISKS; i++) {

@@ -193,6 +193,8 @@ struct cgroup_config {
 /* The machine begins as one that was saved (vmm/snapshot.h). */
 struct restore_config {
 	i32 state_fd, mem_fd, over_fd; /* state_fd -1 = it begins with power-on */
+	i32 pages_fd; /* which pages it uses first (mem_save_touched()); -1 = not known */
+	u32 learn_s;  /* not 0: so many seconds after the start that is written there */
 	bool uffd, paused, keep_clocks, verify;
 };
 
@@ -238,6 +240,7 @@ struct vm_config {
 	u32 transport;	    /* enum cfg_transport, of virtio devices */
 	bool agent; /* a port for an agent in the guest, which is told of restores and forks */
 	bool track_dirty;   /* so that snapshots may be differences */
+	bool huge_pages;    /* RAM is 2 MiB pages of the host's pool (mem_use_huge()) */
 	bool boot_timer;    /* the page at 0xc0000000 that stops the clock of the boot */
 	bool reset_is_end;  /* a reset by the guest ends the VM */
 	bool perf_map; /* list translated code for perf(1) */

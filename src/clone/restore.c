@@ -5,15 +5,19 @@
 #include "clone/clone_int.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#define LEARN_MAX_S 3600
+
 struct restore {
 	const char *dir, *name, *serial, *parent;
 	char fds[256]; /* of a fork: "STATE,MEMORY,LAYER,..." */
 	int ready_fd, over_fd;
+	u32 learn_s;
 	bool paused, keep_clocks, verify, json, track_dirty, fork;
 	u32 jail, engine; /* enum cfg_jail, cfg_engine */
 	unsigned verbose;
@@ -72,6 +76,17 @@ static int set_track(struct restore *r, const char *val UNUSED, struct err *e UN
 	return 0;
 }
 
+static int set_learn(struct restore *r, const char *val, struct err *e)
+{
+	char *end;
+	unsigned long n = strtoul(val, &end, 10);
+
+	if (*val < '0' || *val > '9' || *end || n < 1 || n > LEARN_MAX_S)
+		return err_set(e, EINVAL, "--learn: \"%.40s\": want seconds, 1..%d", val, LEARN_MAX_S);
+	r->learn_s = (u32)n;
+	return 0;
+}
+
 static int set_json(struct restore *r, const char *val UNUSED, struct err *e UNUSED)
 {
 	r->json = true;
@@ -123,6 +138,8 @@ static const struct {
 	{ "--verify", NULL, "compare the memory file with its checksum first", set_verify },
 	{ "--track-dirty", NULL, "so that differences can be saved: vireo snapshot --diff",
 	  set_track },
+	{ "--learn", "SECONDS", "after so long note which pages it used: restores then bring them early",
+	  set_learn },
 	{ "--jail", "on|off|report", "confine the monitor (on); say what is in force", set_jail },
 	{ "--json", NULL, "events as JSON lines on standard error", set_json },
 	{ "-v", NULL, "say more", set_verbose },
@@ -203,6 +220,23 @@ static int open_files(struct restore *r, struct clone_names *n, struct snapshot_
 	return snapshot_open(f, e);
 }
 
+/* Which pages the machine uses first: to be read, if that is known, or to be written. */
+static int open_pages(const struct restore *r, struct vm_config *c, struct err *e)
+{
+	int how = r->learn_s ? O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW : O_RDONLY | O_NONBLOCK;
+	char path[PATH_MAX];
+
+	if (r->fork)
+		return 0;
+	if (snprintf(path, sizeof path, "%s/pages", r->dir) >= (int)sizeof path)
+		return err_set(e, ENAMETOOLONG, "%.100s: name too long", r->dir);
+	c->restore.pages_fd = open(path, how | O_CLOEXEC, 0600);
+	c->restore.learn_s = r->learn_s;
+	if (r->learn_s && c->restore.pages_fd < 0)
+		return err_set(e, errno, "%.150s: %s", path, strerror(errno));
+	return 0;
+}
+
 /* Layers go to the disks in snapshot mode, in their order. */
 static void give_layers(struct vm_config *c, struct snapshot_files *f)
 {
@@ -241,6 +275,7 @@ static void apply(struct vm_config *c, const struct restore *r, struct snapshot_
 		.paused = r->paused,
 		.keep_clocks = r->keep_clocks,
 		.verify = r->verify,
+		.pages_fd = -1,
 	};
 	f->fd[0] = f->fd[1] = -1;
 	c->track_dirty = r->track_dirty;
@@ -271,6 +306,7 @@ int clone_parse_restore(struct vm_config *c, int argc, char **argv, struct err *
 	if (!err) {
 		apply(c, &r, &f);
 		give_layers(c, &f);
+		err = open_pages(&r, c, e);
 	}
 	snapshot_close(&f);
 	return err == -EINVAL ? -EBADF : err;

@@ -586,7 +586,7 @@ static int open_all(struct launch *l, struct err *e)
 
 #define FD_CONFIG 3
 #define FDS_MAX                                                                                    \
-	(13 + CFG_INITRDS + CFG_DISKS * (2 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + CFG_PMEMS + \
+	(14 + CFG_INITRDS + CFG_DISKS * (2 + CFG_DISK_FILES) + CFG_NETS + CFG_SHARES + CFG_PMEMS + \
 	 CFG_VHOSTS)
 
 struct fd_list {
@@ -634,6 +634,7 @@ static void pass_all(struct fd_list *l, struct vm_config *c)
 	pass(l, &c->restore.state_fd);
 	pass(l, &c->restore.mem_fd);
 	pass(l, &c->restore.over_fd);
+	pass(l, &c->restore.pages_fd);
 	pass(l, &c->ready_fd);
 	pass(l, &c->mmds.fd);
 	for (u32 i = 0; i < c->nr_pmems; i++)

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,6 +20,11 @@
 #define USER_END    ((1ull << 47) - 4096) /* end of the user half of the host address space */
 #define PLACE_STEP  (64ull << 30)
 #define NR_WINDOWS  64
+#define RAM_WINDOW  7ull
+
+#ifndef MFD_HUGE_2MB
+#define MFD_HUGE_2MB (21u << 26)
+#endif
 
 /* Sanitizer shadows lie where alias windows would go: then RAM is put anywhere, without them. */
 #if defined(__has_feature)
@@ -36,6 +42,7 @@
 struct mem {
 	int file;    /* RAM is a private mapping of it; -1 = anonymous */
 	int shared;  /* the memfd RAM is; -1 = it is no such */
+	bool huge;   /* and it is of 2 MiB pages */
 	u64 *own;    /* over a file: bit per page, set = not the file's (mem_int.h) */
 	int tracker; /* userfaultfd that notes writes, -1 = none */
 	u8 *base;
@@ -51,27 +58,65 @@ struct mem {
 	void *code_ctx;
 };
 
+/*
+ * Where nothing else ever is, windows are reserved in one piece with all between them, once for the
+ * process. Left out are a position-independent program and its heap (at 2/3 of the user half, moved by
+ * up to 1 TiB), and 16 TiB at the top for what the kernel places.
+ */
+static const struct {
+	unsigned from, to; /* windows, @to excluded */
+} wide[] = { { 0, 41 }, { 44, 56 } };
+
+static bool wide_reserved[array_len(wide)];
+
+static void reserve_wide(void)
+{
+	for (unsigned i = 0; i < array_len(wide); i++) {
+		u64 at = ((u64)wide[i].from << ALIAS_SHIFT) + PLACE_STEP;
+		u64 end = (u64)wide[i].to << ALIAS_SHIFT;
+		void *p = mmap((void *)at, end - at, PROT_NONE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+
+		wide_reserved[i] = p == (void *)at;
+		if (p != MAP_FAILED && p != (void *)at) /* before Linux 4.17 */
+			munmap(p, end - at);
+	}
+}
+
+/* Window @k is a part of such a piece. */
+static bool is_wide(unsigned k)
+{
+	for (unsigned i = 0; i < array_len(wide); i++)
+		if (wide_reserved[i] && k >= wide[i].from && k < wide[i].to)
+			return true;
+	return false;
+}
+
+static void *reserve_none(u64 at, u64 span, int how)
+{
+	return mmap((void *)at, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | how, -1, 0);
+}
+
 static void release_windows(u64 offset, u64 span, unsigned n)
 {
 	for (unsigned k = 0; k < n; k++) {
 		u64 at = ((u64)k << ALIAS_SHIFT) + offset;
 
-		if (at + span <= USER_END)
+		if (!is_wide(k) && at + span <= USER_END)
 			munmap((void *)at, span);
 	}
 }
 
-/* Reserve all windows at @offset; true if every one was free. */
+/* Reserve all windows at @offset; true if every one was free: those that are not wide tell. */
 static bool reserve_windows(u64 offset, u64 span)
 {
 	for (unsigned k = 0; k < NR_WINDOWS; k++) {
 		u64 at = ((u64)k << ALIAS_SHIFT) + offset;
 		void *p;
 
-		if (at + span > USER_END)
+		if (is_wide(k) || at + span > USER_END)
 			continue;
-		p = mmap((void *)at, span, PROT_NONE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		p = reserve_none(at, span, MAP_FIXED_NOREPLACE);
 		if (p == (void *)at)
 			continue;
 		if (p != MAP_FAILED)
@@ -96,10 +141,12 @@ static int place_anywhere(struct mem *m, struct err *e)
 
 static int place(struct mem *m, struct err *e)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	u64 offset;
 
 	if (ANYWHERE)
 		return place_anywhere(m, e);
+	pthread_once(&once, reserve_wide);
 	for (offset = PLACE_STEP; offset + m->span < ALIAS_SPAN; offset += PLACE_STEP)
 		if (reserve_windows(offset, m->span))
 			break;
@@ -107,7 +154,7 @@ static int place(struct mem *m, struct err *e)
 		return err_set(e, ENOMEM, "memory: no free address range for %llu MiB of guest RAM",
 			       (unsigned long long)(m->span >> 20));
 	m->offset = offset;
-	m->base = (u8 *)((7ull << ALIAS_SHIFT) + offset);
+	m->base = (u8 *)((RAM_WINDOW << ALIAS_SHIFT) + offset);
 	return 0;
 }
 
@@ -261,24 +308,49 @@ fail:
 	return NULL;
 }
 
-int mem_share(struct mem *m, struct err *e)
+/* RAM is a memfd from now on. Return: 0 or a negative errno. */
+static int share_ram(struct mem *m, unsigned memfd_flags, int map_flags)
 {
 	struct mem_part part[MEM_PARTS];
 	void *p;
 
-	m->shared = memfd_create("guest-ram", MFD_CLOEXEC);
+	m->shared = memfd_create("guest-ram", MFD_CLOEXEC | memfd_flags);
 	if (m->shared < 0 || ftruncate(m->shared, (off_t)mem_size(m)) < 0)
-		return err_set(e, errno, "memory: cannot be shared: %s", strerror(errno));
+		return -errno;
 	mem_parts(m, part);
 	for (unsigned i = 0; i < MEM_PARTS; i++) {
 		if (!part[i].len)
 			continue;
 		p = mmap(part[i].host, part[i].len, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, m->shared, (off_t)part[i].file);
+			 MAP_SHARED | MAP_FIXED | map_flags, m->shared, (off_t)part[i].file);
 		if (p == MAP_FAILED)
-			return err_set(e, errno, "memory: cannot be shared: %s", strerror(errno));
+			return -errno;
 	}
 	return 0;
+}
+
+int mem_share(struct mem *m, struct err *e)
+{
+	int r = share_ram(m, 0, MAP_NORESERVE);
+
+	return r ? err_set(e, -r, "memory: cannot be shared: %s", strerror(-r)) : 0;
+}
+
+int mem_use_huge(struct mem *m, struct err *e)
+{
+	int r = mem_size(m) % MEM_HUGE ? -EINVAL : share_ram(m, MFD_HUGETLB | MFD_HUGE_2MB, 0);
+
+	m->huge = true;
+	if (r == -ENOMEM)
+		return err_set(e, ENOMEM, "huge pages: the host's pool has fewer than %llu free pages of "
+			       "2 MiB: see /proc/sys/vm/nr_hugepages",
+			       (unsigned long long)(mem_size(m) / MEM_HUGE));
+	return r ? err_set(e, -r, "huge pages: %s", strerror(-r)) : 0;
+}
+
+bool mem_is_huge(const struct mem *m)
+{
+	return m->huge;
 }
 
 int mem_shared_fd(const struct mem *m)
@@ -309,8 +381,11 @@ void mem_free(struct mem *m)
 		munmap(m->code_map, mem_nr_frames(m));
 	if (m->base && ANYWHERE)
 		munmap(m->base, m->span);
-	else if (m->base)
+	else if (m->base) {
+		if (is_wide(RAM_WINDOW))
+			reserve_none((u64)m->base, m->span, MAP_FIXED);
 		release_windows(m->offset, m->span, NR_WINDOWS);
+	}
 	if (m->file >= 0)
 		close(m->file);
 	if (m->shared >= 0)

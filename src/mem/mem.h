@@ -2,7 +2,7 @@
 /*
  * mem.h - guest-physical memory
  *
- * RAM is anonymous memory (huge pages where the host has them) mapped so that host address = mem_base() + guest-physical
+ * RAM is anonymous memory (huge pages where the host has them), if not told otherwise, mapped so that host address = mem_base() + guest-physical
  * address for every RAM byte. It occupies [0, low) and [4 GiB, 4 GiB + rest)
  * where low = min(size, 3 GiB); the hole between is PROT_NONE. There may be room
  * above it for more memory, put there before the engine is made. Only this module
@@ -27,6 +27,7 @@
 #include "base/types.h"
 
 #define MEM_PAGE	4096ull
+#define MEM_HUGE	(2ull << 20)
 #define MEM_LOW_MAX	(3ull << 30) /* RAM below 4 GiB ends here at the latest */
 #define MEM_HIGH_BASE	(4ull << 30)
 
@@ -53,7 +54,14 @@ struct mem *mem_new_room(u64 size, u64 room, u64 rom, struct err *e) MUST_CHECK;
  * On failure only mem_free() may follow.
  */
 int mem_share(struct mem *m, struct err *e) MUST_CHECK;
-int mem_shared_fd(const struct mem *m); /* -1 if it is another kind */
+/*
+ * Make fresh RAM 2 MiB pages of the host's pool (hugetlbfs), reserved here, which other processes can map
+ * likewise; its size is a multiple of MEM_HUGE. -ENOMEM: the pool has too few. On failure only
+ * mem_free() may follow.
+ */
+int mem_use_huge(struct mem *m, struct err *e) MUST_CHECK;
+bool mem_is_huge(const struct mem *m);
+int mem_shared_fd(const struct mem *m); /* of either; -1 if it is another kind */
 void mem_free(struct mem *m);
 
 /* -- memory above RAM: hot-plugged, or files ---------------------------------------------- */
@@ -135,6 +143,24 @@ u64 mem_sum(const struct mem *m);
 int mem_freeze(struct mem *m, int fd, int *ret_base) MUST_CHECK;
 /* mem_new_file() made @m of *ret_base, nothing was written: lay @fd, as mem_freeze() left it, over it. */
 int mem_overlay(struct mem *m, int fd) MUST_CHECK;
+
+/* -- the working set (mem_touched.c) ------------------------------------------------------ */
+
+#define MEM_ID 16 /* bytes that name a memory file's contents */
+struct mem_touched;
+
+/*
+ * Write to @fd, an empty file, which pages of its memory file RAM has used so far, to read or to
+ * write. -ENOTSUP: it lies on none, or the host does not say; -E2BIG: too scattered.
+ */
+int mem_save_touched(const struct mem *m, int fd, const u8 id[MEM_ID]) MUST_CHECK;
+/* What such a file says, from malloc. NULL: it is not of this memory file, or malformed. */
+struct mem_touched *mem_read_touched(const struct mem *m, int fd, const u8 id[MEM_ID]);
+/*
+ * Have the host bring those pages, until *@stop: those that were written as copies of RAM's own. Their
+ * contents stay. Any thread, while the guest runs.
+ */
+void mem_touch(const struct mem *m, const struct mem_touched *t, const volatile bool *stop);
 
 /*
  * Give [gpa, gpa+len), whole pages, back to the host: what was in them is lost. Return:

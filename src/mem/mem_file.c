@@ -53,7 +53,9 @@ void mem_scan_begin(struct mem_scan *s, const struct mem *m)
 {
 	s->mem = m;
 	s->pagemap = mem_pagemap();
-	s->file = mem_file(m) >= 0 ? mem_file(m) : mem_shared_fd(m); /* others write there too */
+	s->file = mem_file(m);
+	if (s->file < 0 && !mem_is_huge(m)) /* a file of huge pages does not tell where it has holes */
+		s->file = mem_shared_fd(m); /* others write there too */
 }
 
 /* The page map's entry; one that says the most if there is none to be had. */
@@ -72,6 +74,11 @@ static u64 entry(struct mem_scan *s, const struct mem_part *p, u64 page)
 			return PM_EXISTS;
 	}
 	return s->map[page - s->first];
+}
+
+bool mem_scan_present(struct mem_scan *s, const struct mem_part *p, u64 page)
+{
+	return entry(s, p, page) & PM_EXISTS;
 }
 
 bool mem_scan_copied(struct mem_scan *s, const struct mem_part *p, u64 page)

@@ -45,6 +45,7 @@ struct mem_scan {
 
 void mem_scan_begin(struct mem_scan *s, const struct mem *m);
 void mem_scan_part(struct mem_scan *s); /* at the start of each part; then pages in their order */
+bool mem_scan_present(struct mem_scan *s, const struct mem_part *p, u64 page); /* in some way */
 /* The host made a copy of page @page of the part: it was written, or is anonymous. */
 bool mem_scan_copied(struct mem_scan *s, const struct mem_part *p, u64 page);
 

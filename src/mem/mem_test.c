@@ -44,6 +44,26 @@ TEST(a_write_to_a_code_frame_is_reported)
 	mem_free(m);
 }
 
+TEST(huge_pages_are_used_or_refused_with_a_sentence)
+{
+	struct err e = { 0 };
+	struct mem *m = mem_new(4 << 20, &e);
+	int r = m ? mem_use_huge(m, &e) : 0;
+
+	CHECK(m);
+	if (r) {
+		CHECK(strstr(e.msg, "huge pages: "));
+	} else {
+		CHECK(mem_is_huge(m) && mem_shared_fd(m) >= 0);
+		CHECK(mem_write(m, (4 << 20) - 8, "the end", 8));
+		CHECK(mem_discard(m, 0, MEM_PAGE));
+	}
+	mem_free(m);
+	m = mem_new(3 << 20, &e);
+	CHECK(m && mem_use_huge(m, &e) < 0);
+	mem_free(m);
+}
+
 TEST(room_above_ram_holds_memory_and_files)
 {
 	static const char text[] = "in the file";

@@ -23,6 +23,9 @@
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
+#ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
+#define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
+#endif
 #ifndef UFFD_FEATURE_WP_UNPOPULATED
 #define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
 #endif
@@ -146,10 +149,10 @@ static int take_all(const struct mem *m,
 
 int mem_track(struct mem *m)
 {
+	const u64 features = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED |
+			     (mem_is_huge(m) ? UFFD_FEATURE_WP_HUGETLBFS_SHMEM : 0);
 	struct mem_part part[MEM_PARTS];
-	int fd = mem_pagemap() < 0 ? -ENOENT :
-				      open_uffd(UFFD_USER_MODE_ONLY,
-						UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED);
+	int fd = mem_pagemap() < 0 ? -ENOENT : open_uffd(UFFD_USER_MODE_ONLY, features);
 	int r = fd < 0 ? fd : 0;
 
 	mem_parts(m, part);

@@ -118,7 +118,9 @@ int memory_new(struct vm *vm, struct err *e)
 	vm->mem = mem_new_room(vm->cfg->memory, room, rom, e);
 	if (!vm->mem)
 		return -e->code;
-	if (vm->cfg->nr_vhosts)
+	if (vm->cfg->huge_pages)
+		TRY(mem_use_huge(vm->mem, e));
+	else if (vm->cfg->nr_vhosts)
 		TRY(mem_share(vm->mem, e));
 	return map_regions(vm, e);
 }

@@ -18,6 +18,7 @@
 static int describe(const struct mem *m, char *buf, size_t len)
 {
 	struct mem_part part[MEM_PARTS];
+	const unsigned long long page = mem_is_huge(m) ? MEM_HUGE : MEM_PAGE;
 	int n = snprintf(buf, len, "[");
 
 	mem_parts(m, part);
@@ -25,20 +26,24 @@ static int describe(const struct mem *m, char *buf, size_t len)
 		if (part[i].len)
 			n += snprintf(buf + n, len - (size_t)n,
 				      "%s{\"base_host_virt_addr\":%llu,\"size\":%llu,"
-				      "\"offset\":%llu,\"page_size\":4096,\"page_size_kib\":4096}",
+				      "\"offset\":%llu,\"page_size\":%llu,\"page_size_kib\":%llu}",
 				      i ? "," : "", (unsigned long long)part[i].host,
 				      (unsigned long long)part[i].len,
-				      (unsigned long long)part[i].file);
+				      (unsigned long long)part[i].file, page, page);
 	n += snprintf(buf + n, len - (size_t)n, "]");
 	return n;
 }
 
-struct mem *pager_memory(u64 size, int sock, int dev, int *ret_uffd, struct err *e)
+struct mem *pager_memory(const struct vm_config *c, int sock, int dev, int *ret_uffd, struct err *e)
 {
-	struct mem *m = mem_new(size, e);
+	struct mem *m = mem_new(c->memory, e);
 	char text[512];
 	int r;
 
+	if (m && c->huge_pages && mem_use_huge(m, e)) {
+		mem_free(m);
+		m = NULL;
+	}
 	if (!m)
 		return NULL;
 	r = mem_page_from(m, dev > 0 ? dev : -1, ret_uffd);

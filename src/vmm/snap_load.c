@@ -191,7 +191,12 @@ static struct mem *load_memory(const struct vm_config *c, const struct snapshot_
 		return NULL;
 	}
 	if (o->backend == SNAPSHOT_MEM_UFFD)
-		return pager_memory(c->memory, o->mem_fd, o->uffd_dev, ret_uffd, e);
+		return pager_memory(c, o->mem_fd, o->uffd_dev, ret_uffd, e);
+	if (c->huge_pages) { /* [FC persist.rs] */
+		err_set(e, ENOTSUP, "Cannot restore hugetlbfs backed snapshot by mapping the memory "
+				    "file. Please use uffd.");
+		return NULL;
+	}
 	return check_memory_file(c, o->mem_fd, e) ? NULL :
 						    mem_new_file(c->memory, room, o->mem_fd, e);
 }
@@ -349,6 +354,7 @@ static int load(struct vm *vm, struct state *s, const struct snapshot_load *o, s
 	vm->cfg->track_dirty = o->track_dirty;
 	vm->cfg->restore.keep_clocks = !o->advance_clocks;
 	memcpy(vm->snap_id, s->m.id, sizeof vm->snap_id);
+	prefetch_init(vm, o);
 	if (o->paused) {
 		vm->paused = true;
 		vm->pausing = 1;

@@ -168,6 +168,9 @@ static int check(const struct vm *vm, const struct snapshot_save *o, struct err 
 		return err_set(e, ENOTSUP, "snapshot: a machine with --vhost-user cannot be saved");
 	if (*vm->cfg->firmware.path)
 		return err_set(e, ENOTSUP, "snapshot: a machine with --firmware cannot be saved");
+	if (mem_is_huge(vm->mem) && o->ret_base)
+		return err_set(e, ENOTSUP, "snapshot: RAM is huge pages of the host's pool, which copies "
+			       "cannot share: want huge_pages None");
 	for (u32 i = 0; i < vm->cfg->nr_disks && o->ret_base; i++)
 		if (!vm->cfg->disk[i].read_only && !vm->cfg->disk[i].snapshot)
 			return err_set(e, ENOTSUP, "disk %.100s: is written in place, so copies "

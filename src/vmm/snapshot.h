@@ -64,6 +64,8 @@ struct snapshot_load {
 	enum snapshot_backend backend;
 	int mem_fd;   /* memory file, or connected socket; borrowed */
 	int over_fd;  /* pages to lay over the memory file (mem_freeze()); -1 = none; borrowed */
+	int pages_fd; /* SNAPSHOT_MEM_FILE: which pages are used first (mem_save_touched()); -1 = unknown */
+	unsigned learn_s; /* not 0: it is empty, and gets that so many seconds after vm_start() */
 	int uffd_dev; /* SNAPSHOT_MEM_UFFD in a jail: /dev/userfaultfd; 0 = opened here */
 	bool track_dirty;    /* a difference may be saved later */
 	bool verify;	     /* memory file: compare with the checksum in the state file */

@@ -369,6 +369,8 @@ struct vm *vm_new(struct vm_config *c, struct err *e)
 		.backend = r->uffd ? SNAPSHOT_MEM_UFFD : SNAPSHOT_MEM_FILE,
 		.mem_fd = r->mem_fd,
 		.over_fd = r->over_fd,
+		.pages_fd = r->pages_fd,
+		.learn_s = r->learn_s,
 		.track_dirty = c->track_dirty,
 		.verify = r->verify,
 		.advance_clocks = !r->keep_clocks,
@@ -391,7 +393,7 @@ struct vm *vm_new_preset(struct vm_config *c, const struct vm_preset *p, struct 
 	vm->made_ns = os_now_ns();
 	vm->made_cpu_ns = os_cpu_ns();
 	vm->mem = p ? p->mem : NULL;
-	vm->pager_uffd = -1;
+	vm->pager_uffd = vm->prefetch.fd = -1;
 	vm->signals.fd = -1;
 	vm->reset_task.fn = do_reset;
 	for (unsigned i = 0; i < PC_MAX_CPUS; i++)
@@ -455,6 +457,8 @@ int vm_start(struct vm *vm, struct err *e)
 	r = vm->restored ? 0 : vm_power_on(vm, e);
 	if (!r)
 		r = vcpus_start(vm, e);
+	if (!r)
+		r = prefetch_start(vm, e);
 	if (!r) /* the vCPUs wait for the lock: no guest has run yet */
 		r = jail_thread(JAIL_LOOP, e);
 	if (!r) {
@@ -484,6 +488,7 @@ int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e)
 	if (vm->end == VM_RUNNING)
 		loop_run(vm->loop);
 	vcpus_stop(vm);
+	prefetch_stop(vm);
 	if (vm->cfg->verbose >= 2)
 		say_stats(vm);
 	if (vm->agent && vm->end == VM_POWERED_OFF) {
@@ -505,6 +510,7 @@ int vm_run(struct vm *vm, enum vm_end *ret_end, struct err *e)
 /* The reverse of make(). */
 void vm_free(struct vm *vm)
 {
+	prefetch_stop(vm);
 	vcpus_free(vm);
 	if (vm->cpu_vm)
 		vm->engine->vm_free(vm->cpu_vm);

@@ -112,6 +112,15 @@ struct vm {
 	u8 snap_id[16]; /* of the snapshot saved or loaded last: what a difference is one to */
 	struct watch pager; /* who brings pages: the socket, and */
 	int pager_uffd;	    /* what it serves; -1 = RAM is all here */
+	struct prefetch {
+		struct mem_touched *pages; /* to be brought; NULL = none are known */
+		struct thread thread;
+		bool started;
+		volatile bool stop;
+		int fd; /* what is used is to be written there; -1 = nowhere */
+		u64 after_ns;
+		struct timer timer;
+	} prefetch; /* prefetch.c */
 	bool restored; /* from a snapshot: vm_start() does not power on */
 	bool untold; /* and has not run since: the guest is told when it does */
 	bool powered; /* vm_start() was successful */
@@ -237,9 +246,17 @@ struct vm *vm_new_preset(struct vm_config *c, const struct vm_preset *p, struct 
 /* -- pager.c: RAM whose pages another process brings (docs/snapshot-format.md) ------------ */
 
 /* RAM served by who is at the other end of @sock; *ret_uffd is the caller's. */
-struct mem *pager_memory(u64 size, int sock, int dev, int *ret_uffd, struct err *e) MUST_CHECK;
+struct mem *pager_memory(const struct vm_config *c, int sock, int dev, int *ret_uffd,
+			 struct err *e) MUST_CHECK;
 int pager_watch(struct vm *vm, int sock, int uffd, struct err *e) MUST_CHECK; /* takes over */
 void pager_end(struct vm *vm);
+
+/* -- prefetch.c: pages that a restored guest will use ------------------------------------------- */
+
+struct snapshot_load;
+void prefetch_init(struct vm *vm, const struct snapshot_load *o); /* RAM is mapped, snap_id known */
+int prefetch_start(struct vm *vm, struct err *e) MUST_CHECK;	  /* the guest starts */
+void prefetch_stop(struct vm *vm);
 
 /* Lock held, any thread. The first end counts; the rest are ignored. */
 void vm_end(struct vm *vm, enum vm_end end, int status);

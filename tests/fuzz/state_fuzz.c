@@ -270,7 +270,7 @@ static int read_as_config(struct err *e)
 static int load_it(struct err *e)
 {
 	const struct snapshot_load o = {
-		.state_fd = state_fd, .paused = true, .track_dirty = true, .advance_clocks = true
+		.state_fd = state_fd, .pages_fd = -1, .paused = true, .track_dirty = true, .advance_clocks = true
 	};
 	struct state s;
 	int r;

@@ -48,7 +48,7 @@ static void put(int fd, const u8 *buf, size_t len)
 /* Refused with a sentence? */
 static bool refused(int fd, int mem)
 {
-	struct snapshot_load o = { .state_fd = fd, .mem_fd = mem, .over_fd = -1 };
+	struct snapshot_load o = { .state_fd = fd, .mem_fd = mem, .over_fd = -1, .pages_fd = -1 };
 	struct vm_config c;
 	struct err e = { 0 };
 	struct vm *vm;
@@ -162,7 +162,7 @@ static void seal(u8 *buf, size_t len)
 static bool try_run(int fd, int mem)
 {
 	static struct guest g;
-	struct snapshot_load o = { .state_fd = fd, .mem_fd = mem, .over_fd = -1 };
+	struct snapshot_load o = { .state_fd = fd, .mem_fd = mem, .over_fd = -1, .pages_fd = -1 };
 	struct err e = { 0 };
 
 	g.may_end = true;

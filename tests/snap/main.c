@@ -56,7 +56,7 @@ static bool save(struct guest *x, struct files *f)
 
 static bool load(struct guest *x, const struct files *f, bool advance)
 {
-	const struct snapshot_load o = { .state_fd = f->state, .mem_fd = f->mem, .over_fd = -1,
+	const struct snapshot_load o = { .state_fd = f->state, .mem_fd = f->mem, .over_fd = -1, .pages_fd = -1,
 					 .advance_clocks = advance };
 	struct err e = { 0 };
 	u64 t0 = os_now_ns();
