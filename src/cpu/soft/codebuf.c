@@ -94,17 +94,12 @@ void codebuf_free(struct codebuf *b)
 	*b = (struct codebuf){ 0 };
 }
 
-void pages_populate(void *at, size_t bytes)
-{
-	madvise(at, bytes, MADV_POPULATE_WRITE); /* before Linux 5.14 there are faults */
-}
-
 void codebuf_populate(const struct codebuf *b, size_t from, size_t to)
 {
 	from &= ~(size_t)4095;
 	to = (to + 4095) & ~(size_t)4095;
 	if (to > b->size)
 		to = b->size;
-	pages_populate(b->rw + from, to - from);
+	madvise(b->rw + from, to - from, MADV_POPULATE_WRITE); /* before Linux 5.14 there are faults */
 	madvise(b->rx + from, to - from, MADV_POPULATE_READ);
 }

@@ -23,9 +23,6 @@ struct codebuf {
 int codebuf_new(struct codebuf *ret, size_t size, struct err *e) MUST_CHECK;
 void codebuf_free(struct codebuf *b); /* of a zeroed one: nothing */
 
-/* Memory for the pages at @at, which are about to be written, in one call. */
-void pages_populate(void *at, size_t bytes);
-
 /* Bytes [from, to) are about to be used, by both mappings: one call instead of two faults for each page. */
 void codebuf_populate(const struct codebuf *b, size_t from, size_t to);
 
