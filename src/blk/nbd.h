@@ -10,7 +10,7 @@
 
 #include "blk/blk.h"
 
-#define NBD_MAX_REQUEST (32u << 20) /* bytes of data in one message */
+#define NBD_MAX_REQUEST FUZZ_LESS(32u << 20, 64u << 10) /* bytes of data in one message */
 
 /*
  * The export @name of the server at the connected socket @fd (taken over), as a node

@@ -17,7 +17,7 @@
 
 #define MAX_CLIENTS 16u
 #define MAX_BUSY    32u
-#define MAX_BYTES   (64u << 20)
+#define MAX_BYTES   FUZZ_LESS(64u << 20, 128u << 10)
 #define MAX_OPTION  8192u
 #define MAX_OPTIONS 64u
 

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_CLUSTERS BIT_ULL(28)
+#define MAX_CLUSTERS FUZZ_LESS(BIT_ULL(28), BIT_ULL(16))
 #define MAX_SAID     100
 #define MAX_BITMAPS  65535u
 #define MIN_BUDGET   FUZZ_LESS(1u << 23, 1u << 16) /* entries looked at, however small the file */
