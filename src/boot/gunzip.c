@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define KERNEL_MAX (512u << 20) /* bytes, unpacked */
+#define KERNEL_MAX FUZZ_LESS(512u << 20, 1u << 20) /* bytes, unpacked */
 #define GZIP_ONLY  (16 + MAX_WBITS)
 
 static int damaged(struct err *e, const char *name)

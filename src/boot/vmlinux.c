@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <zstd.h>
 
-#define VMLINUX_MAX (512u << 20) /* bytes, of the unpacked kernel */
+#define VMLINUX_MAX FUZZ_LESS(512u << 20, 64u << 10) /* bytes, of the unpacked kernel */
 #define LZ4_LEGACY  0x184c2102	 /* magic of the format without frame header */
 #define ZSTD_MAGIC  0xfd2fb528
 
