@@ -13,6 +13,21 @@ void fuzz_broken(const char *what)
 	abort();
 }
 
+bool fuzz_contains(const void *p, size_t len, const void *what, size_t n)
+{
+	const u8 *a = p, *b = what;
+
+	for (size_t i = 0; i + n <= len; i++) {
+		size_t k = 0;
+
+		while (k < n && a[i + k] == b[k])
+			k++;
+		if (k == n)
+			return true;
+	}
+	return false;
+}
+
 static const struct fuzz_target *find(const char *name)
 {
 	for (const struct fuzz_target *t = fuzz_targets; name && t->name; t++)

@@ -37,6 +37,12 @@ extern const struct fuzz_target fuzz_targets[]; /* the one after the last has no
 /* An invariant does not hold: say so and abort. */
 NORETURN void fuzz_broken(const char *what);
 
+/*
+ * Is @what, @n bytes, among the @len bytes at @p? Out of the fuzzer's sight, which puts what memmem()
+ * looks for into inputs.
+ */
+bool fuzz_contains(const void *p, size_t len, const void *what, size_t n);
+
 /* -- inputs that are a sequence of operations ---------------------------------------------- */
 
 struct fuzz_in {
