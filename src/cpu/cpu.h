@@ -203,6 +203,8 @@ extern const struct cpu_engine cpu_soft;
  * machines of more than one CPU need (MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED).
  */
 void cpu_soft_prepare(void);
+/* Is guest code translated on this host? Else it is interpreted, some twenty times slower. */
+bool cpu_soft_translates(void);
 
 /*
  * KVM (cpu/kvm). After run() has started a VM needs of its descriptors, besides mmap'ed memory,

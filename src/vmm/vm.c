@@ -237,6 +237,8 @@ static int choose_engine(struct vm *vm, struct err *e)
 	if (!vm->engine->chips) /* what a snapshot of it says: its guest knows our I/O APIC */
 		vm->cfg->irqchip = CFG_IRQCHIP_SPLIT;
 	vm_say(vm, 1, "engine: %s%s", vm->engine->name, vm->cfg->interpret ? ", interpreter only" : "");
+	if (vm->engine == &cpu_soft && !vm->cfg->interpret && !cpu_soft_translates())
+		vm_say(vm, 0, "engine: this host has no BMI2 or no WRGSBASE: the guest is interpreted, and slow");
 	return 0;
 }
 

@@ -73,6 +73,11 @@ static void cpuid(struct cpu_vm *vm UNUSED, u32 leaf, u32 subleaf, struct cpuid_
 
 void cpu_soft_prepare(void) {}
 
+bool cpu_soft_translates(void)
+{
+	return true;
+}
+
 const struct cpu_engine cpu_soft = {
 	.name = "soft",
 	.vm_new = no_vm,

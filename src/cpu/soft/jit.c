@@ -67,7 +67,7 @@ static void free_pools(struct jit *j)
 			munmap(pool[k].p, pool[k].bytes);
 }
 
-static bool host_ok(void)
+bool cpu_soft_translates(void)
 {
 	return gsbase_kind() != GSBASE_NONE && __builtin_cpu_supports("bmi2");
 }
@@ -77,7 +77,7 @@ int jit_new(struct vcpu *v, struct err *e)
 	struct jit *j;
 	int r;
 
-	if (!host_ok())
+	if (!cpu_soft_translates())
 		return 0;
 	j = calloc(1, sizeof *j);
 	if (!j)

@@ -12,7 +12,7 @@
 
 #include "cpu/soft/vcpu.h"
 
-/* v->jit; leaves it NULL (interpreter only) on hosts without WRGSBASE or BMI2. */
+/* v->jit; leaves it NULL where !cpu_soft_translates(). */
 int jit_new(struct vcpu *v, struct err *e) MUST_CHECK;
 void jit_free(struct vcpu *v);
 
