@@ -91,8 +91,8 @@ int tables_new(struct jit *j, bool may_lose_base, struct err *e)
 	if (r)
 		return err_set(e, -r, "cpu: translation tables: %s", strerror(-r));
 	j->user = T_USER;
-	if (j->home) /* only read: the one page of zeroes */
-		madvise(j->home->e, TABLE_BYTES, MADV_HUGEPAGE);
+	if (j->home) /* only read: small pages are the one page of zeroes, huge ones real on some hosts */
+		madvise(j->home->e, TABLE_BYTES, MADV_NOHUGEPAGE);
 	return 0;
 }
 
