@@ -224,6 +224,13 @@ void mem_own(struct mem *m, u64 page, u64 nr)
 		m->own[i / 64] |= 1ull << i % 64;
 }
 
+u64 *mem_own_pages(const struct mem *m)
+{
+	u64 *p = malloc(OWN_BYTES(m));
+
+	return p ? memcpy(p, m->own, OWN_BYTES(m)) : NULL;
+}
+
 int mem_file(const struct mem *m)
 {
 	return m->file;

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define RUN_MAX	  (4u << 20) /* bytes written at once */
@@ -86,6 +87,49 @@ bool mem_scan_copied(struct mem_scan *s, const struct mem_part *p, u64 page)
 	u64 e = entry(s, p, page);
 
 	return e & PM_EXISTS && !(e & PM_FILE);
+}
+
+#define NR_RUNS	1024
+#define PROTECT 1 /* PM_SCAN_WP_MATCHING */
+
+struct pm_region {
+	u64 start, end, categories;
+};
+
+struct pm_scan { /* struct pm_scan_arg: newer than the headers of Debian 12 */
+	u64 size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	u64 inverted, mask, any_of, ret;
+};
+
+#define PM_SCAN _IOWR('f', 16, struct pm_scan)
+
+int mem_query(const struct mem_part *p, const struct pm_query *q,
+	      int (*fn)(void *ctx, const struct mem_part *p, u64 off, u64 len), void *ctx)
+{
+	struct pm_region run[NR_RUNS];
+	struct pm_scan s = {
+		.size = sizeof s,
+		.flags = q->protect ? PROTECT : 0,
+		.start = (u64)p->host,
+		.end = (u64)p->host + p->len,
+		.vec = (u64)run,
+		.vec_len = NR_RUNS,
+		.inverted = q->inverted,
+		.mask = q->mask,
+		.any_of = q->any_of,
+		.ret = q->ret,
+	};
+
+	while (s.start < s.end) {
+		int n = ioctl(mem_pagemap(), PM_SCAN, &s);
+
+		if (n < 0)
+			return -errno;
+		for (int i = 0; i < n && fn; i++)
+			TRY(fn(ctx, p, run[i].start - (u64)p->host, run[i].end - run[i].start));
+		s.start = s.walk_end;
+	}
+	return 0;
 }
 
 static bool in_file(struct mem_scan *s, u64 at)

@@ -59,28 +59,50 @@ static bool note_change(struct changes *c, u64 page, u64 max)
 	return c->t.pages <= max;
 }
 
-static bool find_changes(const struct mem *m, struct changes *c)
+static int mark(void *bits, const struct mem_part *p, u64 off, u64 len)
 {
-	u64 max = mem_file_size(m) / MEM_PAGE / PART_MAX + 256;
+	u64 *b = bits, first = (p->file + off) / MEM_PAGE;
+
+	for (u64 page = first; page < first + len / MEM_PAGE; page++)
+		b[page / 64] |= BIT_ULL(page % 64);
+	return 0;
+}
+
+/* The host made copies of these pages: found in one go, or page by page. */
+static void mark_copies(const struct mem *m, u64 *bits)
+{
+	const struct pm_query copied = { .inverted = PM_IS_FILE, .mask = PM_IS_FILE,
+					 .any_of = PM_IS_PRESENT | PM_IS_SWAPPED,
+					 .ret = PM_IS_PRESENT | PM_IS_SWAPPED };
 	struct mem_part part[MEM_PARTS];
 	struct mem_scan s;
 
-	c->t = (struct tail){ .magic = MAGIC };
 	mem_parts(m, part);
 	mem_scan_begin(&s, m);
-	if (s.pagemap < 0)
-		return false;
 	for (unsigned i = 0; i < MEM_PARTS; i++) {
+		if (!part[i].len || !mem_query(&part[i], &copied, mark, bits))
+			continue;
 		mem_scan_part(&s);
-		for (u64 at = 0; at < part[i].len; at += MEM_PAGE) {
-			u64 page = (part[i].file + at) / MEM_PAGE;
-
-			if ((mem_is_own(m, page) || mem_scan_copied(&s, &part[i], at / MEM_PAGE)) &&
-			    !note_change(c, page, max))
-				return false;
-		}
+		for (u64 at = 0; at < part[i].len; at += MEM_PAGE)
+			if (mem_scan_copied(&s, &part[i], at / MEM_PAGE))
+				mark(bits, &part[i], at, MEM_PAGE);
 	}
-	return true;
+}
+
+static bool find_changes(const struct mem *m, struct changes *c)
+{
+	u64 nr = mem_file_size(m) / MEM_PAGE, max = nr / PART_MAX + 256, word = 0;
+	u64 *bits = mem_pagemap() < 0 ? NULL : mem_own_pages(m);
+	bool ok = bits;
+
+	c->t = (struct tail){ .magic = MAGIC };
+	if (bits)
+		mark_copies(m, bits);
+	for (u64 page = 0; page < nr && ok; page += 64)
+		for (word = bits[page / 64]; word && ok; word &= word - 1)
+			ok = note_change(c, page + (u64)__builtin_ctzll(word), max);
+	free(bits);
+	return ok;
 }
 
 /* -- the file ------------------------------------------------------------------------------ */

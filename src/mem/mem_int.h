@@ -3,6 +3,7 @@
 #ifndef MEM_MEM_INT_H
 #define MEM_MEM_INT_H
 
+#include "base/bits.h"
 #include "mem/mem.h"
 
 /* The file RAM is a private mapping of, -1 if it is anonymous. */
@@ -17,6 +18,7 @@ void mem_set_tracker(struct mem *m, int fd);
  */
 bool mem_is_own(const struct mem *m, u64 page);
 void mem_own(struct mem *m, u64 page, u64 nr);
+u64 *mem_own_pages(const struct mem *m); /* bit per page: a copy from malloc; over a file only */
 
 /* All of [p, p + len) at offset @at of @fd. */
 int mem_write_file(int fd, const u8 *p, u64 len, u64 at) MUST_CHECK;
@@ -42,6 +44,24 @@ struct mem_scan {
 	u64 first, nr;	    /* pages of the part that map[] describes */
 	u64 map[MEM_SCAN_PAGES];
 };
+
+/* Asked of the page map as a whole [Linux admin-guide/mm/pagemap.rst, PAGEMAP_SCAN]; Linux 6.7. */
+#define PM_IS_WRITTEN BIT_ULL(1)
+#define PM_IS_FILE    BIT_ULL(2)
+#define PM_IS_PRESENT BIT_ULL(3)
+#define PM_IS_SWAPPED BIT_ULL(4)
+
+struct pm_query {
+	u64 inverted, mask, any_of, ret; /* of PM_IS_* */
+	bool protect; /* pages that match count as not written from now on */
+};
+
+/*
+ * Call @fn, if any, for the runs of pages of @p that match, ascending: their offset in the part and
+ * length in bytes. Return: what fn returned, if not 0, or a negative errno where the host cannot.
+ */
+int mem_query(const struct mem_part *p, const struct pm_query *q,
+	      int (*fn)(void *ctx, const struct mem_part *p, u64 off, u64 len), void *ctx) MUST_CHECK;
 
 void mem_scan_begin(struct mem_scan *s, const struct mem *m);
 void mem_scan_part(struct mem_scan *s); /* at the start of each part; then pages in their order */

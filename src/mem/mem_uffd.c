@@ -33,21 +33,6 @@
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
 
-#define PM_WRITTEN	   (1ull << 1) /* PAGE_IS_WRITTEN */
-#define PM_SCAN_PROTECT	   1	       /* PM_SCAN_WP_MATCHING */
-#define NR_RUNS		   256
-
-struct pm_region {
-	u64 start, end, categories;
-};
-
-struct pm_scan { /* struct pm_scan_arg */
-	u64 size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	u64 inverted, mask, any_of, ret;
-};
-
-#define PM_SCAN _IOWR('f', 16, struct pm_scan)
-
 /* -- descriptors ------------------------------------------------------------------------ */
 
 static int open_uffd(int flags, u64 features)
@@ -110,28 +95,9 @@ static int register_ram(const struct mem *m, int fd, u64 mode)
 static int take_dirty(const struct mem_part *p,
 		      int (*fn)(void *ctx, const struct mem_part *p, u64 off, u64 len), void *ctx)
 {
-	struct pm_region run[NR_RUNS];
-	struct pm_scan s = {
-		.size = sizeof s,
-		.flags = PM_SCAN_PROTECT,
-		.start = (u64)p->host,
-		.end = (u64)p->host + p->len,
-		.vec = (u64)run,
-		.vec_len = NR_RUNS,
-		.mask = PM_WRITTEN,
-		.ret = PM_WRITTEN,
-	};
+	const struct pm_query q = { .protect = true, .mask = PM_IS_WRITTEN, .ret = PM_IS_WRITTEN };
 
-	while (s.start < s.end) {
-		int n = ioctl(mem_pagemap(), PM_SCAN, &s);
-
-		if (n < 0)
-			return -errno;
-		for (int i = 0; i < n && fn; i++)
-			TRY(fn(ctx, p, run[i].start - (u64)p->host, run[i].end - run[i].start));
-		s.start = s.walk_end;
-	}
-	return 0;
+	return mem_query(p, &q, fn, ctx);
 }
 
 static int take_all(const struct mem *m,
