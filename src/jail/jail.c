@@ -125,7 +125,8 @@ int jail_enter(const struct jail_spec *s, struct jail_report *ret, struct err *e
 	prctl(PR_GET_PDEATHSIG, &death);
 	j.proc = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	no_new_privs(&j);
-	jail_cgroup(&j);
+	if (!s->bare)
+		jail_cgroup(&j);
 	if (s->in_place)
 		jail_landlock(&j);
 	else if (!s->bare)
