@@ -11,7 +11,7 @@ static const struct field *next_after(const struct field *f, size_t at)
 {
 	const struct field *best = NULL;
 
-	for (; f->name; f++)
+	for (; *f->name; f++)
 		if (f->offset >= at && (!best || f->offset < best->offset))
 			best = f;
 	return best;
@@ -21,6 +21,9 @@ size_t field_first_gap(const struct field *f, size_t S_size)
 {
 	size_t at = 0;
 
+	for (const struct field *i = f; *i->name; i++)
+		if (!memchr(i->name, '\0', sizeof i->name))
+			return 0;
 	while (at < S_size) {
 		const struct field *n = next_after(f, at);
 		size_t end = n ? n->offset : S_size;
@@ -48,13 +51,13 @@ size_t field_print(const struct field *f, const void *obj, char *buf, size_t len
 {
 	size_t n = 0;
 
-	for (; f->name; f++) {
+	for (; *f->name; f++) {
 		size_t room = n < len ? len - n : 0;
 
 		if (f->type == FIELD_SKIP)
 			continue;
 		if (f->type == FIELD_BYTES)
-			n += (size_t)snprintf(room ? buf + n : NULL, room, "%s=<%zu bytes>\n",
+			n += (size_t)snprintf(room ? buf + n : NULL, room, "%s=<%u bytes>\n",
 					      f->name, f->size);
 		else
 			n += (size_t)snprintf(room ? buf + n : NULL, room, "%s=0x%llx\n", f->name,
@@ -67,7 +70,7 @@ int field_save(const struct field *f, const void *obj, u8 *buf, size_t len)
 {
 	size_t n = 0;
 
-	for (; f->name; f++) {
+	for (; *f->name; f++) {
 		size_t nl = strlen(f->name);
 
 		if (f->type == FIELD_SKIP)
@@ -89,7 +92,7 @@ size_t field_saved_size(const struct field *f)
 {
 	size_t n = 0;
 
-	for (; f->name; f++)
+	for (; *f->name; f++)
 		if (f->type != FIELD_SKIP)
 			n += strlen(f->name) + f->size + 3;
 	return n;
@@ -106,12 +109,12 @@ static const struct field *find(const struct field *tab, const struct field **ne
 {
 	const struct field *f = *next;
 
-	while (f->name && !is_named(f, name, nl))
+	while (*f->name && !is_named(f, name, nl))
 		f++;
-	for (f = f->name ? f : tab; f->name && !is_named(f, name, nl);)
+	for (f = *f->name ? f : tab; *f->name && !is_named(f, name, nl);)
 		f++;
-	*next = f->name ? f + 1 : tab;
-	return f->name ? f : NULL;
+	*next = *f->name ? f + 1 : tab;
+	return *f->name ? f : NULL;
 }
 
 /* Decode one (name, value) pair at buf; returns the bytes it took, or -errno. */
@@ -130,7 +133,7 @@ static int load_one(const struct field *tab, const struct field **next, u8 *obj,
 	if (!f)
 		return err_set(e, EINVAL, "unknown field '%.*s'", (int)nl, buf + 1);
 	if (sz != f->size || len - nl - 3 < sz)
-		return err_set(e, EINVAL, "field '%s': %zu bytes, want %zu", f->name, sz, f->size);
+		return err_set(e, EINVAL, "field '%s': %zu bytes, want %u", f->name, sz, f->size);
 	if (f->type == FIELD_BOOL && val[0] > 1)
 		return err_set(e, ERANGE, "field '%s': not a boolean", f->name);
 	memcpy(obj + f->offset, val, sz);
@@ -143,7 +146,7 @@ static size_t nr_fields(const struct field *f)
 {
 	size_t n = 0;
 
-	while (f[n].name)
+	while (*f[n].name)
 		n++;
 	return n;
 }

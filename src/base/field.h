@@ -13,13 +13,16 @@
 #include "base/err.h"
 #include "base/types.h"
 
+#define FIELD_NAME 36
+
 enum field_type { FIELD_BOOL, FIELD_U8, FIELD_U16, FIELD_U32, FIELD_U64, FIELD_BYTES, FIELD_SKIP };
 
+/* No pointers: the tables are many pages, which a position-independent program would have to write. */
 struct field {
-	const char *name;
-	size_t offset; /* bytes from the start of S */
-	size_t size;   /* bytes */
-	size_t align;
+	char name[FIELD_NAME]; /* with an end, which field_first_gap() checks; "" ends the table */
+	u32 offset; /* bytes from the start of S */
+	u32 size;   /* bytes */
+	u8 align;
 	u8 type;  /* enum field_type */
 	u8 since; /* state version that introduced it, 0 = first */
 	u64 max;  /* largest legal value, 0 = no limit */
@@ -56,12 +59,12 @@ struct field {
 
 #define FIELD_END                                                                                  \
 	{                                                                                          \
-		.name = NULL                                                                       \
+		.name = ""                                                                         \
 	}
 
 /*
  * First member-sized hole in S that no table entry covers (padding does not
- * count), or S_size if none. make check runs it over every device class: a
+ * count), 0 if a name is too long, or S_size if none. make check runs it over every device class: a
  * member added and forgotten fails the build, not a migration two years later.
  */
 size_t field_first_gap(const struct field *f, size_t S_size);
