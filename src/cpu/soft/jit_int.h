@@ -56,10 +56,11 @@ struct table {
 	u32 nr_log, nr_jlog, nr_njlog;
 	bool log_full, jlog_full, njlog_full;
 	bool any; /* e may hold entries */
+	bool ready; /* jt holds addresses: false until the table is used */
 	struct regions entries; /* with entries from large pages: INVLPG clears the whole region */
-	u32 log[NR_LOG];     /* indexes of non-global entries */
-	u16 jlog[NR_JLOG];
-	u16 njlog[NR_NJLOG]; /* kernel tables: jump entries of pages that are not global */
+	u32 *log;     /* NR_LOG indexes of non-global entries */
+	u16 *jlog;    /* NR_JLOG */
+	u16 *njlog;   /* NR_NJLOG; kernel tables: jump entries of pages that are not global */
 	u64 exec[64];	     /* bloom filter of small pages with jump entries: bit vpn & 4095 */
 	struct regions exec_large; /* the same of large pages */
 };
@@ -151,8 +152,9 @@ struct jit {
 	const u8 *miss, *slow, *exit_interp, *exit_poll, *exit_chain, *call_t0, *call_t0_end;
 	const u8 *rep, *fault_exit;
 
-	u8 *tables; /* reservation: where these lie (tlb.c) */
-	struct table *table[NR_TABLES];
+	u8 *tables; /* reservation: where their parts lie (tlb.c) */
+	int jumps;  /* a file of unused jump entries; -1 = none */
+	struct table all[NR_TABLES + 1], *table[NR_TABLES];
 	struct table *home; /* always empty: where a thread finds itself after it was away, if gs base
 			     * can be lost (gsbase.h); NULL if it can't */
 	bool lends_base; /* it can */

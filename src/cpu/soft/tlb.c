@@ -20,18 +20,14 @@
 
 #define INDEX(va) (((va) >> 12) & (TABLE_ENTRIES - 1))
 
-/* In a row: struct table, jump table, translation table. What is not touched costs nothing. */
-#define TABLE_HEAD ((sizeof(struct table) + MEM_PAGE - 1) & ~(MEM_PAGE - 1))
-#define TABLE_SPAN (TABLE_HEAD + JT_BYTES + TABLE_BYTES)
+/* In a row: lists, jump table, translation table. What is not touched costs nothing. */
+#define LISTS_BYTES (NR_LOG * sizeof(u32) + (NR_JLOG + NR_NJLOG) * sizeof(u16))
+#define TABLE_SPAN  (LISTS_BYTES + JT_BYTES + TABLE_BYTES)
+_Static_assert(LISTS_BYTES % MEM_PAGE == 0, "what follows begins a page");
 
 static unsigned nr_tables(const struct jit *j)
 {
 	return NR_TABLES + j->lends_base;
-}
-
-static struct table **table_at(struct jit *j, unsigned k)
-{
-	return k < NR_TABLES ? &j->table[k] : &j->home;
 }
 
 /*
@@ -56,25 +52,41 @@ static int jumps_file(const struct jit *j, struct err *e)
 	return err_set(e, r, "cpu: no memory for jump tables: %s", strerror(r));
 }
 
-static int table_new(struct jit *j, unsigned k, int jumps)
+/*
+ * Translated code changes to the kernel's table and to jr.user by itself: those are made ready with the
+ * first one it runs in, on the CPU's own thread. Others may never be used.
+ */
+static void make_ready(const struct jit *j, struct table *t)
+{
+	void *p;
+
+	if (t->ready)
+		return;
+	p = mmap(t->jt, JT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, j->jumps, 0);
+	for (unsigned k = 0; p == MAP_FAILED && k < JT_ENTRIES; k++)
+		t->jt[k] = (u64)j->miss;
+	t->ready = true;
+}
+
+static void table_init(struct jit *j, unsigned k)
 {
 	u8 *map = j->tables + k * TABLE_SPAN;
-	struct table *t = (void *)map;
+	struct table *t = &j->all[k];
 
-	*table_at(j, k) = t;
 	t->id = (u8)k;
-	t->jt = (void *)(map + TABLE_HEAD);
-	t->e = (void *)(map + TABLE_HEAD + JT_BYTES);
-	return mmap(t->jt, JT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, jumps,
-		    0) == MAP_FAILED ?
-		       -errno :
-		       0;
+	t->log = (void *)map;
+	t->jlog = (void *)(t->log + NR_LOG);
+	t->njlog = t->jlog + NR_JLOG;
+	t->jt = (void *)(map + LISTS_BYTES);
+	t->e = (void *)(map + LISTS_BYTES + JT_BYTES);
+	if (k < NR_TABLES)
+		j->table[k] = t;
+	else
+		j->home = t;
 }
 
 int tables_new(struct jit *j, bool may_lose_base, struct err *e)
 {
-	int jumps, r = 0;
-
 	j->lends_base = may_lose_base;
 	j->tables = mmap(NULL, nr_tables(j) * TABLE_SPAN, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -82,24 +94,27 @@ int tables_new(struct jit *j, bool may_lose_base, struct err *e)
 		j->tables = NULL;
 		return err_set(e, ENOMEM, "cpu: no address space for translation tables");
 	}
-	jumps = jumps_file(j, e);
-	if (jumps < 0)
-		return jumps;
-	for (unsigned k = 0; k < nr_tables(j) && !r; k++)
-		r = table_new(j, k, jumps);
-	close(jumps);
-	if (r)
-		return err_set(e, -r, "cpu: translation tables: %s", strerror(-r));
+	j->jumps = jumps_file(j, e);
+	if (j->jumps < 0)
+		return j->jumps;
+	for (unsigned k = 0; k < nr_tables(j); k++)
+		table_init(j, k);
 	j->user = T_USER;
-	if (j->home) /* only read: small pages are the one page of zeroes, huge ones real on some hosts */
-		madvise(j->home->e, TABLE_BYTES, MADV_NOHUGEPAGE);
+	if (!j->home)
+		return 0;
+	make_ready(j, j->home);
+	/* Only read: small pages are the one page of zeroes, huge ones real on some hosts. */
+	madvise(j->home->e, TABLE_BYTES, MADV_NOHUGEPAGE);
 	return 0;
 }
 
 void tables_free(struct jit *j)
 {
-	if (j->tables)
-		munmap(j->tables, nr_tables(j) * TABLE_SPAN);
+	if (!j->tables)
+		return;
+	munmap(j->tables, nr_tables(j) * TABLE_SPAN);
+	if (j->jumps >= 0)
+		close(j->jumps);
 }
 
 void tables_enter(struct vcpu *v)
@@ -129,6 +144,9 @@ void tables_select(struct vcpu *v)
 		return;
 	}
 	v->jr.active = j->table[k];
+	make_ready(j, v->jr.active);
+	make_ready(j, j->table[T_KERNEL]);
+	make_ready(j, j->table[j->user]);
 	gsbase_write(v->jr.active->e);
 }
 
@@ -449,6 +467,7 @@ void tlb_switch_pcid(struct vcpu *v)
 	j->table[best]->pcid = pcid;
 	j->table[best]->used = ++j->tick;
 	j->user = best;
+	make_ready(j, j->table[best]);
 	v->jr.user = j->table[best];
 }
 
