@@ -27,10 +27,10 @@ enum { /* [vhost-user "Front-end message types"] */
 #define FLAG_REPLY   4u
 
 /* A shadow ring: a split ring of RING entries [virtio 2.7]. */
-#define RING	   1024u
+#define RING	   VHOST_RING
 #define AVAIL_AT   (RING * 16)
-#define USED_AT	   (AVAIL_AT + 4096)
-#define RING_BYTES (USED_AT + 12288)
+#define USED_AT	   (RING * 20)
+#define RING_BYTES (RING * 32)
 #define RINGS_GPA  (1ull << 52) /* where the back end sees them: no guest address */
 
 enum { DESC_NEXT = 1, DESC_WRITE = 2 };

@@ -23,6 +23,7 @@ struct vhost_user;
 
 #define VHOST_WAIT_MS	 2000
 #define VHOST_QUEUES_MAX FUZZ_LESS(8, 3)
+#define VHOST_RING	 FUZZ_LESS(1024u, 64u) /* entries of a shadow ring, 32 bytes for each */
 #define VHOST_RAM_MAX	 4
 #define VHOST_CONFIG_MAX 256
 

@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #define OPS    48
-#define RINGS  (VHOST_QUEUES_MAX * 0x8000u) /* bytes of shadow rings, all of them */
+#define USED   (VHOST_RING * 20) /* where the first one's used ring is */
+#define RINGS  (VHOST_QUEUES_MAX * VHOST_RING * 32) /* bytes of shadow rings, all of them */
 #define HEADER 12u
 #define QUEUES 2u
 
@@ -114,7 +115,7 @@ static void write_rings(struct fuzz_in *in)
 {
 	unsigned how = (unsigned)fuzz_take(in, 1);
 	u32 at = how & 1 ? (u32)fuzz_take(in, 3) % (RINGS - 8)
-			 : 0x5000 + (how >> 1 & 15) * 8 - 4 + 4;
+			 : USED + (how >> 1 & 15) * 8;
 	u64 v = fuzz_take(in, how >> 5), one = 1;
 
 	if (!be.rings || be.rings == MAP_FAILED)
