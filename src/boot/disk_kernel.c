@@ -22,6 +22,7 @@
 
 #define SECTOR	   512
 #define PARTS_MAX  128
+#define LINK_MAX_LEN 1024 /* bytes of a symbolic link, and the end of the string */
 #define NAME_LEN   96	       /* longest /boot/vmlinuz-VERSION taken */
 #define KERNEL_MAX (256u << 20) /* bytes */
 #define INITRD_MAX (2048ull << 20)
@@ -105,6 +106,71 @@ static ext2_filsys open_fs(const struct disk_reader *d, u64 start)
 	return fs;
 }
 
+/* -- paths: libext2fs believes the length a symbolic link gives, and reads past its end ---------- */
+
+static bool read_link(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *i, char text[LINK_MAX_LEN])
+{
+	u64 size = EXT2_I_SIZE(i);
+	ext2_file_t file;
+	unsigned got = 0;
+	bool ok;
+
+	if (!size || size >= LINK_MAX_LEN)
+		return false;
+	text[size] = 0;
+	if (ext2fs_is_fast_symlink(i)) {
+		if (size > sizeof i->i_block)
+			return false;
+		memcpy(text, i->i_block, size);
+		return true;
+	}
+	if (ext2fs_file_open(fs, ino, 0, &file))
+		return false;
+	ok = !ext2fs_file_read(file, text, (unsigned)size, &got) && got == size;
+	ext2fs_file_close(file);
+	return ok;
+}
+
+/* The inode of @path, from @dir on, through symbolic links, of which there may be *links more. */
+static bool look_up(ext2_filsys fs, ext2_ino_t dir, const char *path, unsigned *links,
+		    ext2_ino_t *ret)
+{
+	char text[LINK_MAX_LEN];
+	struct ext2_inode i;
+	ext2_ino_t ino;
+
+	if (*path == '/')
+		dir = EXT2_ROOT_INO;
+	for (;;) {
+		size_t n;
+
+		path += strspn(path, "/");
+		n = strcspn(path, "/");
+		if (!n)
+			break;
+		if (ext2fs_lookup(fs, dir, path, (int)n, NULL, &ino) ||
+		    ext2fs_read_inode(fs, ino, &i))
+			return false;
+		if (LINUX_S_ISLNK(i.i_mode) &&
+		    (!*links || (--*links, !read_link(fs, ino, &i, text)) ||
+		     !look_up(fs, dir, text, links, &ino)))
+			return false;
+		dir = ino;
+		path += n;
+	}
+	*ret = dir;
+	return true;
+}
+
+static bool find_file(ext2_filsys fs, const char *path, ext2_ino_t *ret)
+{
+	unsigned links = 8;
+
+	return look_up(fs, EXT2_ROOT_INO, path, &links, ret);
+}
+
+/* -- kernels ------------------------------------------------------------------------------ */
+
 struct newest {
 	char name[NAME_LEN];
 };
@@ -133,8 +199,7 @@ static bool newest_kernel(ext2_filsys fs, const char *dir, struct newest *best)
 	ext2_ino_t ino;
 
 	best->name[0] = 0;
-	if (ext2fs_namei_follow(fs, EXT2_ROOT_INO, EXT2_ROOT_INO, dir, &ino) ||
-	    ext2fs_check_directory(fs, ino))
+	if (!find_file(fs, dir, &ino) || ext2fs_check_directory(fs, ino))
 		return false;
 	if (ext2fs_dir_iterate(fs, ino, 0, NULL, visit_entry, best))
 		return false;
@@ -183,8 +248,7 @@ static int extract(ext2_filsys fs, const char *path, u64 max, int *ret, struct e
 	__u64 size;
 	int fd, r;
 
-	if (ext2fs_namei_follow(fs, EXT2_ROOT_INO, EXT2_ROOT_INO, path, &ino) ||
-	    ext2fs_file_open(fs, ino, 0, &file))
+	if (!find_file(fs, path, &ino) || ext2fs_file_open(fs, ino, 0, &file))
 		return err_set(e, ENOENT, "disk: %s: cannot be opened", path);
 	if (ext2fs_file_get_lsize(file, &size) || !size || size > max ||
 	    size > disk_io_size(fs->io)) {
@@ -217,7 +281,7 @@ static bool has_file(ext2_filsys fs, const char *path)
 {
 	ext2_ino_t ino;
 
-	return !ext2fs_namei_follow(fs, EXT2_ROOT_INO, EXT2_ROOT_INO, path, &ino);
+	return find_file(fs, path, &ino);
 }
 
 /* @prefix: "/boot/" or "/". The initrd is optional, the kernel is not. */

@@ -176,3 +176,43 @@ TEST(disk_kernel_keeps_holes_as_holes)
 	CHECK_EQ(st.st_blocks, 0);
 	done(fd, k, i);
 }
+
+TEST(disk_kernel_follows_symbolic_links)
+{
+	char root[DISK_ROOT_MAX];
+	struct err e;
+	int fd, k = -1, i = -1;
+
+	/* a short one, in the inode, relative; a long one, in a block, from the root */
+	if (!make_fs("mkdir t/k && echo linked >t/k/image && echo ird >t/k/initrd &&"
+		     "ln -s ../k/image t/boot/vmlinuz-7 &&"
+		     "ln -s /k/./././././././././././././././././././././././././././././././initrd"
+		     " t/boot/initrd.img-7")) {
+		test_skip("no mke2fs");
+		return;
+	}
+	fd = open_image("fs");
+	CHECK_EQ(disk_find_kernel(fd, &k, &i, root, &e), 0);
+	CHECK(content_is(k, "linked\n"));
+	CHECK(content_is(i, "ird\n"));
+	done(fd, k, i);
+}
+
+/* libext2fs would read so many bytes from the one block it has of it. */
+TEST(disk_kernel_takes_no_symbolic_link_that_claims_to_be_long)
+{
+	char root[DISK_ROOT_MAX];
+	struct err e = { 0 };
+	int fd, k = -1, i = -1;
+
+	if (!make_fs("ln -s /k/././././././././././././././././././././././././././././././image"
+		     " t/boot/vmlinuz-7") ||
+	    !sh("PATH=$PATH:/sbin:/usr/sbin debugfs -w -R 'sif /boot/vmlinuz-7 size 900000000' fs")) {
+		test_skip("no mke2fs or debugfs");
+		return;
+	}
+	fd = open_image("fs");
+	CHECK_EQ(disk_find_kernel(fd, &k, &i, root, &e), -ENOENT);
+	CHECK(strstr(e.msg, "/boot/vmlinuz-7"));
+	done(fd, k, i);
+}
