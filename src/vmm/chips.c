@@ -8,6 +8,8 @@
  */
 #include "vmm/vmm_int.h"
 
+#include <stdio.h>
+
 /* The local APICs are the engine's; the PIC and the I/O APIC too. */
 static bool theirs(const struct vm *vm)
 {
@@ -127,4 +129,50 @@ void chips_save(struct vm *vm)
 		if (extint >= 0)
 			pic_unack(vm->irqs.pic, (u8)extint);
 	}
+}
+
+/* -- for -v -v: what waits for whom, while no vCPU runs -------------------------------------- */
+
+static void vectors(const u32 reg[8], char *ret, size_t len)
+{
+	size_t n = 0;
+
+	*ret = '\0';
+	for (unsigned v = 0; v < 256 && n + 4 < len; v++)
+		if (reg[v / 32] & BIT(v % 32))
+			n += (size_t)snprintf(ret + n, len - n, " %x", v);
+}
+
+static void say_lapic(const struct vm *vm, unsigned cpu)
+{
+	enum { ISR = 0x10, IRR = 0x20, LVT_TIMER = 0x32, TMICT = 0x38, TMCCT }; /* page offset / 16 */
+	char service[64], asked[64];
+	struct lapic_regs l;
+
+	lapic_put(vm->cpu[cpu].lapic, &l);
+	vectors(&l.reg[ISR], service, sizeof service);
+	vectors(&l.reg[IRR], asked, sizeof asked);
+	vm_say(vm, 2, "vCPU %u: in service:%s; requested:%s; timer %x: %x of %x, deadline %llx",
+	       cpu, service, asked, l.reg[LVT_TIMER], l.reg[TMCCT], l.reg[TMICT],
+	       (unsigned long long)l.deadline);
+}
+
+void chips_say(struct vm *vm)
+{
+	struct board_chips b;
+
+	if (vm->cfg->verbose < 2 || !vm->cpu[0].v)
+		return;
+	chips_save(vm);
+	for (unsigned i = 0; i < vm->cfg->nr_cpus; i++)
+		say_lapic(vm, i);
+	pic_put(vm->irqs.pic, b.pic);
+	ioapic_put(vm->irqs.ioapic, &b.ioapic);
+	vm_say(vm, 2, "PIC: lines %02x %02x, requests %02x %02x, in service %02x %02x, masked %02x %02x",
+	       b.pic[0].line, b.pic[1].line, b.pic[0].irr, b.pic[1].irr, b.pic[0].isr, b.pic[1].isr,
+	       b.pic[0].imr, b.pic[1].imr);
+	for (unsigned n = 0; n < IOAPIC_PINS; n++)
+		if (!(b.ioapic.redir[n] & BIT(16)))
+			vm_say(vm, 2, "I/O APIC pin %u: %016llx, line %d", n,
+			       (unsigned long long)b.ioapic.redir[n], !!(b.ioapic.line & BIT(n)));
 }

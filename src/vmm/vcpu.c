@@ -242,18 +242,23 @@ static bool park(struct vm *vm)
 /* Where it happened, for -v. Not while run() executes. */
 static void say_state(struct vm_cpu *c, u32 level)
 {
+	static const char *const activity[] = {
+		[ACT_RUNNING] = "", [ACT_HALTED] = "halted ", [ACT_WAIT_SIPI] = "waiting for SIPI ",
+	};
 	struct x86_state s;
 
 	if (c->vm->cfg->verbose < level)
 		return;
 	c->vm->engine->get_state(c->v, &s);
-	vm_say(c->vm, 1, "vCPU %u: cs %x rip %llx rsp %llx rflags %llx cr0 %llx cr2 %llx cr3 %llx "
-	       "cr4 %llx efer %llx idt %llx/%x",
-	       c->index, s.seg[SEG_CS].sel, (unsigned long long)s.rip,
+	vm_say(c->vm, 1, "vCPU %u: %s%s%scs %x rip %llx rsp %llx rflags %llx cr0 %llx cr2 %llx cr3 %llx "
+	       "cr4 %llx efer %llx idt %llx/%x tsc %llx",
+	       c->index, activity[s.activity % 3], s.shadow_sti || s.shadow_ss ? "interrupt shadow " : "",
+	       s.nmi_blocked ? "NMI blocked " : "", s.seg[SEG_CS].sel, (unsigned long long)s.rip,
 	       (unsigned long long)s.gpr[RSP], (unsigned long long)s.rflags,
 	       (unsigned long long)s.cr0, (unsigned long long)s.cr2, (unsigned long long)s.cr3,
 	       (unsigned long long)s.cr4, (unsigned long long)s.efer,
-	       (unsigned long long)s.idtr.base, s.idtr.limit);
+	       (unsigned long long)s.idtr.base, s.idtr.limit,
+	       (unsigned long long)(__rdtsc() + s.tsc_offset));
 }
 
 /* The vCPU is dead: end the VM, and wait for what follows. */
@@ -398,6 +403,7 @@ void vcpus_stop(struct vm *vm)
 	for (unsigned i = 0; i < vm->cfg->nr_cpus; i++)
 		if (vm->cpu[i].v)
 			say_state(&vm->cpu[i], 2);
+	chips_say(vm);
 }
 
 void vcpus_free(struct vm *vm)

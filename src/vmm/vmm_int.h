@@ -198,6 +198,7 @@ struct ioapic_config chips_ioapic(struct vm *vm);
  */
 int chips_load(struct vm *vm, struct err *e) MUST_CHECK;
 void chips_save(struct vm *vm);
+void chips_say(struct vm *vm); /* for -v -v; no vCPU runs, and none will: what KVM was about to deliver may be lost */
 
 /* -- doorbells.c: notifications that need no vCPU's exit ------------------------------- */
 
