@@ -258,11 +258,11 @@ bench: deps
 	$(Q)$(MAKE) --no-print-directory progs
 	$(Q)tests/bench/run $(ARGS)
 
-# The nested lab: our build on KVM, inside QEMU (see tests/lab/run).
+# The nested lab: our build on KVM, inside QEMU (see tests/lab/run). MODE=asan WORDS=fuzz: with sanitizers.
 lab: deps
 	$(Q)tools/deps lab
 	$(Q)$(MAKE) --no-print-directory progs guests
-	$(Q)tests/lab/run $(WORDS)
+	$(Q)BUILD=$B tests/lab/run $(WORDS)
 
 # Guests' faults are taken on stacks of the engine's own.
 asan tsan: export ASAN_OPTIONS := use_sigaltstack=0

@@ -4,7 +4,7 @@
  *
  * usage: until WORD FILE... -- COMMAND ARG...
  * Prints "ms N", and for each FILE, read at that moment, its last component and what is in it. Then
- * ends the command. Exit status 1: the word did not come within five minutes.
+ * ends the command. Exit status 1: the word did not come within two minutes.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LIMIT_MS 300000
+#define LIMIT_MS 120000
 
 static long now_ms(void)
 {
