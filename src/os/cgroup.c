@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* -- where ------------------------------------------------------------------------------- */
@@ -87,14 +88,36 @@ static bool move_down(const char *dir)
 	return alone && !mkdir(path, 0755) && !put(path, "cgroup.procs", "0");
 }
 
-/* Into @dir/NAME, which is there, with the controller of the file @file: 0 or -errno. */
-static int pass_on(const char *parent, const char *file)
+/* No process may be in a group below one that has processes and passes on threaded controllers. */
+static bool is_invalid(const char *dir)
+{
+	char path[PATH_MAX + 80], type[32] = "";
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/cgroup.type", dir);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (!fgets(type, sizeof type, f))
+		type[0] = '\0';
+	fclose(f);
+	return !strncmp(type, "domain invalid", 14);
+}
+
+/* @parent gives @dir, which is below it, the controller of the file @file: 0 or -errno. */
+static int pass_on(const char *parent, const char *dir, const char *file)
 {
 	char word[80];
 	int r;
 
 	snprintf(word, sizeof word, "+%.*s", (int)strcspn(file, "."), file);
 	r = put(parent, "cgroup.subtree_control", word);
+	if (!r && is_invalid(dir)) {
+		word[0] = '-';
+		(void)put(parent, "cgroup.subtree_control", word);
+		word[0] = '+';
+		r = -EBUSY;
+	}
 	if (r == -EBUSY && move_down(parent))
 		r = put(parent, "cgroup.subtree_control", word);
 	return r;
@@ -105,7 +128,7 @@ static int set(const char *parent, const char *dir, const struct cgroup_setting 
 	int r = 0;
 
 	if (!has(dir, s->file))
-		r = pass_on(parent, s->file);
+		r = pass_on(parent, dir, s->file);
 	if (!r)
 		r = put(dir, s->file, s->value);
 	switch (-r) {
@@ -203,7 +226,8 @@ void cgroup_free(struct cgroup *g)
 {
 	if (g->procs_fd > 0)
 		close(g->procs_fd);
-	if (*g->dir)
-		rmdir(g->dir);
+	/* A process that has just ended may count for a moment more. */
+	for (unsigned n = 0; *g->dir && rmdir(g->dir) && errno == EBUSY && n < 100; n++)
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 	*g = (struct cgroup){ .procs_fd = 0 };
 }
