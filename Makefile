@@ -45,8 +45,11 @@ HDRS := $(wildcard src/*/*.h src/*/*/*.h)
 Q := $(if $(V),,@)
 say = @printf '  %-6s %s\n' '$1' '$(patsubst $B/%,%,$@)'
 
+# A job for each core, unless the command line says how many.
+JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc))
+
 all: deps
-	$(Q)$(MAKE) --no-print-directory progs
+	$(Q)$(MAKE) --no-print-directory $(JOBS) progs
 
 progs: $(PROGS) $B/guest/vireo-init
 
@@ -169,13 +172,13 @@ TEST_PROGS := $(addprefix $B/, \
 
 check: deps
 	$(Q)tools/deps check
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) progs guests $(TEST_PROGS)
+	$(Q)$(MAKE) --no-print-directory $(JOBS) progs guests $(TEST_PROGS)
 	$(Q)tests/run
 
 # What .ci/run does: check, and a minute of every fuzz target as one more suite.
 check-all: deps
 	$(Q)tools/deps check && tools/deps fuzz
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) progs guests $(TEST_PROGS) fuzz-progs
+	$(Q)$(MAKE) --no-print-directory $(JOBS) progs guests $(TEST_PROGS) fuzz-progs
 	$(Q)tests/run --fuzz
 
 # The differential tester over every class and tier, ten million instructions and more.
