@@ -38,8 +38,6 @@ static void *reserve(size_t bytes)
 static bool alloc_pools(struct jit *j)
 {
 	j->block = reserve(MAX_BLOCKS * sizeof *j->block);
-	if (j->block) /* looked up at random */
-		madvise(j->block, MAX_BLOCKS * sizeof *j->block, MADV_HUGEPAGE);
 	j->link = reserve(MAX_LINKS * sizeof *j->link);
 	j->insn_map = reserve(MAX_MAP * sizeof *j->insn_map);
 	j->frame = reserve(j->nr_frames * sizeof *j->frame);
