@@ -35,7 +35,7 @@ void cfg_forget_open(struct vm_config *c)
 void cfg_init(struct vm_config *c)
 {
 	*c = (struct vm_config){ .nr_cpus = 1, .memory = 512ull << 20,
-				  .irqchip = CFG_IRQCHIP_KERNEL };
+				  .irqchip = CFG_IRQCHIP_SPLIT };
 	cfg_forget_open(c);
 }
 
