@@ -9,19 +9,13 @@
 #include "mem/mem_int.h"
 
 #include "base/bits.h"
+#include "base/populate.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* Newer than the headers of Debian 12. */
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ  22
-#define MADV_POPULATE_WRITE 23
-#endif
 
 #define RUNS_MAX 65536u
 #define NEAR	 4 /* so many pages not used between two that were: one run */

@@ -4,19 +4,15 @@
  */
 #include "cpu/soft/codebuf.h"
 
+#include "base/populate.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010u /* Linux 6.3 */
-#endif
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ  22 /* Linux 5.14 */
-#define MADV_POPULATE_WRITE 23
 #endif
 
 static int open_memfd(const char *name)

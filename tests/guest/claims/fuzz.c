@@ -263,26 +263,9 @@ static void own_fault(struct frame *f)
 	finish(0x12);
 }
 
-static u64 number(const char *key, u64 otherwise)
-{
-	for (const char *s = cmdline; *s; s++) {
-		const char *a = s, *k = key;
-		u64 v = 0;
-
-		while (*k && *a == *k)
-			a++, k++;
-		if (*k || *a != '=')
-			continue;
-		for (a++; *a >= '0' && *a <= '9'; a++)
-			v = v * 10 + (u64)(*a - '0');
-		return v;
-	}
-	return otherwise;
-}
-
 CLAIM(fuzz)
 {
-	u64 ops = number("ops", 20000);
+	u64 ops = cmdline_number("ops", 20000);
 
 	/* After a reset it goes on with other values, a few times. */
 	if (RESETS[0] != MAGIC) {
@@ -291,7 +274,7 @@ CLAIM(fuzz)
 	}
 	if (RESETS[1]++ == 5)
 		return;
-	state = number("seed", 1) * 1000 + RESETS[1];
+	state = cmdline_number("seed", 1) * 1000 + RESETS[1];
 	for (unsigned n = 0; n < 256; n++)
 		handlers[n] = n == 13 || n == 14 || n == 6 ? own_fault : ignore;
 	lapic_on();

@@ -26,26 +26,9 @@ static void shot(struct frame *f)
 	lapic_set(LAPIC_EOI, 0);
 }
 
-static u64 number(const char *key, u64 otherwise)
-{
-	for (const char *s = cmdline; *s; s++) {
-		const char *a = s, *k = key;
-		u64 v = 0;
-
-		while (*k && *a == *k)
-			a++, k++;
-		if (*k || *a != '=')
-			continue;
-		for (a++; *a >= '0' && *a <= '9'; a++)
-			v = v * 10 + (u64)(*a - '0');
-		return v;
-	}
-	return otherwise;
-}
-
 CLAIM(once)
 {
-	u64 ms = number("ms", 5000), start = pm_us(), shots = 0, twice = 0, lost = 0;
+	u64 ms = cmdline_number("ms", 5000), start = pm_us(), shots = 0, twice = 0, lost = 0;
 
 	handlers[SHOT] = shot;
 	lapic_on();

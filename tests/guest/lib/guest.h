@@ -50,6 +50,7 @@ _Noreturn void fail(const char *file, int line, const char *what, u64 got, u64 w
 _Noreturn void finish(u32 code);	 /* isa-debug-exit */
 void print(const char *fmt, ...);	 /* %s %d %x, on COM1; one line is one call */
 extern const char *cmdline, *arg;	 /* all of it; what follows the claim's name */
+u64 cmdline_number(const char *key, u64 otherwise); /* of "key=number" in it */
 
 /* -- instructions ------------------------------------------------------------------------------ */
 

@@ -432,3 +432,20 @@ void boot_main(void)
 	print("FAIL no claim of this name: %s", cmdline);
 	finish(0x11);
 }
+
+u64 cmdline_number(const char *key, u64 otherwise)
+{
+	for (const char *s = cmdline; *s; s++) {
+		const char *a = s, *k = key;
+		u64 v = 0;
+
+		while (*k && *a == *k)
+			a++, k++;
+		if (*k || *a != '=')
+			continue;
+		for (a++; *a >= '0' && *a <= '9'; a++)
+			v = v * 10 + (u64)(*a - '0');
+		return v;
+	}
+	return otherwise;
+}
